@@ -1,0 +1,55 @@
+"""Relay: from the outbox to the broker; an event is marked only after the broker has confirmed it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from agents.errors import Outage
+from agents.ports import Outbox, Send
+
+log = structlog.get_logger(__name__)
+
+_BATCH = 100
+
+
+class Relay:
+    """Sends what the outbox holds, for ever. Several relays share the work."""
+
+    def __init__(self, *, outbox: Outbox, send: Send, poll_s: float = 0.5) -> None:
+        self._outbox = outbox
+        self._send = send
+        self._poll_s = poll_s
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Say that the outbox holds something new."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Relay until cancelled; an outage is waited out."""
+        while True:
+            self._wake.clear()
+            try:
+                sent = await self._outbox.relay(self._send, limit=_BATCH)
+            except Outage as outage:
+                log.warning("relay waits", part=outage.part, reason=outage.detail)
+                await asyncio.sleep(1.0)
+                continue
+            if sent < _BATCH:
+                await self._pause()
+
+    async def flush(self) -> None:
+        """Send what is there, once: the last act of a worker that stops. An outage is left to the others."""
+        try:
+            while await self._outbox.relay(self._send, limit=_BATCH) == _BATCH:
+                pass
+        except Outage as outage:
+            log.warning("events left for the next relay", part=outage.part, reason=outage.detail)
+
+    async def _pause(self) -> None:
+        try:
+            await asyncio.wait_for(self._wake.wait(), self._poll_s)
+        except TimeoutError:
+            pass

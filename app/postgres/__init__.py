@@ -1,0 +1,1 @@
+"""Postgres: the inbox, the queue, the outbox and the status, over one asyncpg pool."""
