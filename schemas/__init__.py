@@ -1,7 +1,7 @@
 """The events of Clearcall: how they are read, checked, written and described.
 
-Nothing in here does I/O or knows Kafka, the database or the engine. What others need is named here; the modules
-behind may be moved.
+Nothing in here does I/O or knows Kafka, the database or the engine. What others need is named here; the
+modules behind may be moved.
 """
 
 from schemas.addresses import same_source, strip_address
@@ -27,12 +27,14 @@ from schemas.outgoing import (
     ChainRef,
     CleanedChannel,
     Failure,
+    HeaderText,
     Original,
     Refusal,
     Rendition,
     header_texts,
     raw_text,
 )
+from schemas.published import SCHEMA_NAMES, asyncapi, json_schema
 from schemas.reading import Decoded, Headers, decode, read_traceparent
 from schemas.recorded import SCHEMA_VERSION, CallRecorded, Encoding, Party, Pause, Recording, Retention
 from schemas.statistics import (
@@ -53,6 +55,7 @@ __all__ = [
     "IDENTIFIER_PATTERN",
     "MAX_EVENT_BYTES",
     "MAX_RAW_BYTES",
+    "SCHEMA_NAMES",
     "SCHEMA_VERSION",
     "CallCleaned",
     "CallErased",
@@ -69,6 +72,7 @@ __all__ = [
     "Encoding",
     "ErrorCode",
     "Failure",
+    "HeaderText",
     "Headers",
     "Identity",
     "Measurement",
@@ -85,6 +89,7 @@ __all__ = [
     "SchemaError",
     "Statistics",
     "TopicSuffix",
+    "asyncapi",
     "cleaned_event_id",
     "decode",
     "encode",
@@ -92,6 +97,7 @@ __all__ = [
     "failed_event_id",
     "header_texts",
     "is_identifier",
+    "json_schema",
     "raw_text",
     "read_traceparent",
     "rejected_id",

@@ -53,7 +53,8 @@ _SIGNING_PARAMETERS: Final[dict[str, frozenset[str]]] = {
     ),
     # Azure shared access signature
     "sig": frozenset(
-        "sig se st sp sv sr spr sip ss srt si skoid sktid skt ske sks skv".split(),
+        {"sig", "se", "st", "sp", "sv", "sr", "spr", "sip", "ss", "srt", "si"}
+        | {"skoid", "sktid", "skt", "ske", "sks", "skv"}
     ),
 }
 
@@ -87,7 +88,7 @@ def strip_address(address: str) -> str:
 def same_source(url_a: str, sha256_a: str | None, url_b: str, sha256_b: str | None) -> bool:
     """Say whether two events of one recording name the same source.
 
-    They do if their addresses are equal once the parameters that only sign a request (they change each time that
+    They do if their addresses are equal once the parameters that only sign a request (they change whenever
     the publisher signs anew) are put aside, and their hashes do not differ where both are given.
     """
     if sha256_a is not None and sha256_b is not None and sha256_a.lower() != sha256_b.lower():

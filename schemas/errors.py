@@ -1,7 +1,7 @@
 """What is wrong with a message.
 
 Exception
-└── SchemaError        the bytes are no `call.recorded` that this version understands; trying again cannot help
+└── SchemaError    the bytes are no `call.recorded` that this version understands; trying again cannot help
 """
 
 from typing import ClassVar, Final, Literal, get_args

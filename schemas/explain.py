@@ -48,8 +48,8 @@ _SENTENCES: Final[dict[str, Callable[[_Context], str]]] = {
 def refused(event: Mapping[str, Any], error: ValidationError) -> SchemaError:
     """Turn what pydantic found in `event` into one sentence about the first field at fault.
 
-    Further fields are only named. Values are shown shortened and escaped; addresses are not shown at all, since
-    their query strings may hold keys.
+    Further fields are only named. Values are shown shortened and escaped; addresses are not shown at all,
+    since their query strings may hold keys.
     """
     findings = error.errors(include_url=False)
     first = findings[0]
@@ -79,7 +79,7 @@ def field_path(location: Sequence[int | str]) -> str:
 
 
 def shown(value: object) -> str:
-    """Write a stranger's value so that it can stand in a log line: JSON, ASCII, at most about 80 characters."""
+    """Write a stranger's value fit to stand in a log line: JSON, ASCII, about 80 characters at most."""
     if isinstance(value, str):
         value = value[:_SHOWN_CHARS].split("://")[0] + "://…" if "://" in value else value[: _SHOWN_CHARS + 1]
     elif isinstance(value, (dict, list, tuple)):

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from uuid import UUID, uuid5
 
 IDENTIFIER_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$"
-"""How a tenant, call or recording id looks. Use `is_identifier`: Python's ``$`` also stops before a newline."""
+"""How a tenant, call or recording id looks. Ask `is_identifier`: Python's ``$`` also fits before a newline."""
 
 DEFAULT_TENANT_ID: Final = "default"
 
@@ -76,12 +76,13 @@ def failed_event_id(result: UUID, retry_round: int) -> UUID:
     return _named(_FAILED, result, retry_round)
 
 
-def rejected_id(topic: str, partition: int, offset: int, timestamp_ms: int, sha256: str) -> UUID:
+def rejected_id(topic: str, partition: int, offset: int, timestamp_ms: int | None, sha256: str) -> UUID:
     """Name a rejected message, and the `call.rejected` that tells of it.
 
     Time and hash are part of it because a broker that was set up anew counts its offsets from zero again.
+    No time is the same as Kafka's -1.
     """
-    return _named(_REJECTED, topic, partition, offset, timestamp_ms, sha256)
+    return _named(_REJECTED, topic, partition, offset, -1 if timestamp_ms is None else timestamp_ms, sha256)
 
 
 def erased_event_id(tenant_id: str, call_id: str, recording_id: str, erased_at: datetime) -> UUID:

@@ -1,8 +1,8 @@
 """JSON from strangers: parsed without harm, and a typed reason where it cannot be.
 
-The parser is pydantic's own (jiter): UTF-8 only, no NaN or Infinity, at most about 200 levels deep whatever the
-stack has left, no integer past 4,300 digits. It has no reason codes, so a refused text is looked at a second time,
-at leisure, to say why.
+The parser is pydantic's own (jiter): UTF-8 only, no NaN or Infinity, at most about 200 levels deep whatever
+the stack has left, no integer past 4,300 digits. It has no reason codes, so a refused text is looked at a
+second time, at leisure, to say why.
 """
 
 import json
@@ -31,7 +31,8 @@ def parse(text: bytes) -> Any:
     Raises
     ------
     SchemaError
-        `empty_value`, `too_large`, `not_utf8`, `too_deep`, `nul_character`, `lone_surrogate` or `malformed_json`.
+        `empty_value`, `too_large`, `not_utf8`, `too_deep`, `nul_character`, `lone_surrogate` or
+        `malformed_json`.
     """
     if len(text) > MAX_EVENT_BYTES:
         message = f"the event has {len(text)} bytes, more than the {MAX_EVENT_BYTES} that are allowed"
@@ -73,7 +74,7 @@ def _refusal(body: bytes, reason: str) -> SchemaError:
     if reason.startswith("recursion limit"):
         return SchemaError("too_deep", "the event's JSON is nested too deep", identity=salvage_identity(body))
     try:
-        # Laxer than the standard on purpose: whatever is only unfit to be kept is told apart from broken syntax.
+        # Laxer than the standard on purpose: what is only unfit to be kept is told apart from broken syntax.
         value = json.loads(text, strict=False, parse_int=float)
     except (ValueError, RecursionError):
         return SchemaError(
@@ -82,13 +83,13 @@ def _refusal(body: bytes, reason: str) -> SchemaError:
     if _holds(_NUL, value):
         return _nul(identity_in(value))
     if _holds(_SURROGATE, value):
-        message = "the event has half of a surrogate pair (\\ud800 to \\udfff alone) in a text, which is no character"
+        message = "the event has half of a surrogate pair (\\ud800 to \\udfff alone), which is no character"
         return SchemaError("lone_surrogate", message, identity=identity_in(value))
     return SchemaError("malformed_json", f"the event is not JSON: {reason}", identity=identity_in(value))
 
 
 def _holds(unfit: re.Pattern[str], value: Any) -> bool:
-    """Say whether any text or key in a parsed value has `unfit` in it (no recursion: depth is the sender's choice)."""
+    """Say whether a text or key in `value` has `unfit` in it; no recursion, depth is the sender's choice."""
     pending = [value]
     while pending:
         item = pending.pop()

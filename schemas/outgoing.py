@@ -3,6 +3,7 @@
 Consumers drop keys that they do not know: a later version of schema 1 may add some, and takes none away.
 """
 
+import re
 from base64 import b64encode
 from collections.abc import Iterable
 from typing import Annotated, ClassVar, Final, Literal
@@ -24,31 +25,10 @@ Digest = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Size = Annotated[int, Field(ge=0)]
 Metadata = dict[str, str]
 
-_MAX_HEADERS: Final = 64
-_MAX_HEADER_CHARS: Final = 1024
-
-
-def raw_text(value: bytes | None) -> str | None:
-    """Give a rejected value as `CallRejected.raw` wants it: base64, or None where it is null or too long."""
-    return None if value is None or len(value) > MAX_RAW_BYTES else b64encode(value).decode("ascii")
-
-
-def header_texts(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str, str], ...]:
-    """Give a rejected message's headers as texts that JSON and the database can keep.
-
-    Bytes that are not UTF-8 and NUL are written as \\xNN. At most 64 headers of 1,024 characters each are taken, so
-    that no sender can make `call.rejected` too large for the broker.
-    """
-    first = list(headers)[:_MAX_HEADERS]
-    return tuple(
-        (_header_text(name.encode("utf-8", "surrogatepass")), _header_text(value or b""))
-        for name, value in first
-    )
-
-
-def _header_text(value: bytes) -> str:
-    text = value[: 4 * _MAX_HEADER_CHARS].decode("utf-8", errors="backslashreplace").replace("\0", "\\x00")
-    return text if len(text) <= _MAX_HEADER_CHARS else text[: _MAX_HEADER_CHARS - 1] + "…"
+_MAX_HEADER_NAME_CHARS: Final = 256
+_MAX_HEADER_VALUE_CHARS: Final = 1024
+_MAX_HEADERS_CHARS: Final = 16 * 1024
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class OutgoingPart(EventPart):
@@ -204,6 +184,15 @@ class Refusal(OutgoingPart):
     """Path of the field at fault; null: no single one."""
 
 
+class HeaderText(OutgoingPart):
+    """A header of a rejected message, made fit to be read."""
+
+    name: str
+    """Its name."""
+    value: str
+    """Its value; bytes that are no text are shown as ``\\xNN``, and what is cut short ends in …"""
+
+
 class CallRejected(Outbound):
     """A message on `call.recorded` was not taken. Its bytes are kept: ``clearcall rejected show ID``."""
 
@@ -225,12 +214,12 @@ class CallRejected(Outbound):
     """Where the message stood."""
     offset: Size
     """Where the message stood; the embedded broker's offsets begin again at every start."""
-    timestamp: int
-    """The message's own time as Kafka keeps it: milliseconds since 1970 in UTC; -1: it has none."""
+    timestamp: int | None
+    """The message's own time as Kafka keeps it: milliseconds since 1970 in UTC; null: it has none."""
     sha256: Sha256Hex
     """SHA-256 of the value in hex (of no bytes where it was null)."""
-    headers: tuple[tuple[str, str], ...] = ()
-    """The message's headers in their order; bytes that are not UTF-8 are shown as \\xNN."""
+    headers: tuple[HeaderText, ...] = ()
+    """The message's headers in their order, the first 16 KiB of them; all of them stay in the database."""
     raw: str | None
     """The value in base64; null: it was null or has more than 512 KiB."""
 
@@ -254,3 +243,34 @@ class CallErased(RecordingOutbound):
 
 
 AnyOutbound = CallCleaned | CallFailed | CallRejected | CallErased
+
+
+def raw_text(value: bytes | None) -> str | None:
+    """Give a rejected value as `CallRejected.raw` wants it: base64, or None where it is null or too long."""
+    return None if value is None or len(value) > MAX_RAW_BYTES else b64encode(value).decode("ascii")
+
+
+def header_texts(headers: Iterable[tuple[str, bytes | None]]) -> tuple[HeaderText, ...]:
+    """Give a rejected message's headers as texts that JSON and the database can keep.
+
+    No sender can make `call.rejected` longer than a broker takes (1 MiB): 256 characters of a name, 1,024 of
+    a value and 16 Ki of them all are kept.
+    """
+    texts: list[HeaderText] = []
+    left = _MAX_HEADERS_CHARS
+    for name, value in headers:
+        text = HeaderText(
+            name=_header_text(name.encode("utf-8", "surrogatepass"), _MAX_HEADER_NAME_CHARS),
+            value=_header_text(value or b"", _MAX_HEADER_VALUE_CHARS),
+        )
+        left -= len(text.name) + len(text.value) + 1
+        if left < 0:
+            break
+        texts.append(text)
+    return tuple(texts)
+
+
+def _header_text(value: bytes, limit_chars: int) -> str:
+    text = value[: 4 * limit_chars].decode("utf-8", errors="backslashreplace")
+    text = _UNPRINTABLE.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
+    return text if len(text) <= limit_chars else text[: limit_chars - 1] + "…"

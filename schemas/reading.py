@@ -1,7 +1,6 @@
-"""From the bytes of a Kafka message to `CallRecorded`: bare JSON and both CloudEvents modes, accepted alike."""
+"""From the bytes of a Kafka message to `CallRecorded`: bare JSON and both CloudEvents modes, taken alike."""
 
 import base64
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -17,14 +16,14 @@ from schemas.explain import refused, shown
 from schemas.ids import Identity, identity_in
 from schemas.json_text import parse, salvage_identity
 from schemas.recorded import SCHEMA_VERSION, CallRecorded
+from schemas.traces import traceparent_in, valid_traceparent
 
 Headers = Sequence[tuple[str, bytes]]
 """Headers of a Kafka message, in its order; of a name that comes twice the last holds."""
 
-# A context attribute that is not among these is an extension or tells nothing about what the event is; unknown
-# things are kept out of the way, so that another's malformed extension does not cost us the recording.
+# A context attribute that is not among these is an extension or tells nothing of what the event is. Unknown
+# things are kept out of the way: somebody's malformed extension must not cost the recording.
 _CONTEXT: Final = ("specversion", "id", "source", "type")
-_TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _CONTENT_TYPE: Final = "content-type"
 _STRUCTURED: Final = "application/cloudevents"
 
@@ -56,7 +55,7 @@ def decode(value: bytes | None, headers: Headers = ()) -> Decoded:
         raise SchemaError("null_value", "the event is null: a tombstone has no meaning on this topic")
     named = _by_name(headers)
     content_type = named.get(_CONTENT_TYPE, b"").decode("ascii", errors="replace").strip().lower()
-    traceparent = _traceparent(named)
+    traceparent = traceparent_in(named)
     if content_type.startswith(_STRUCTURED):
         event, extension = _structured(_body_of_structured(value, content_type))
     elif "ce_type" in named or "ce_specversion" in named:
@@ -69,8 +68,8 @@ def decode(value: bytes | None, headers: Headers = ()) -> Decoded:
 
 
 def read_traceparent(headers: Headers) -> str | None:
-    """Give the valid W3C trace context in a message's headers, if any; also for messages that `decode` refuses."""
-    return _traceparent(_by_name(headers))
+    """Give the valid trace context in a message's headers, if any; also where `decode` refuses the rest."""
+    return traceparent_in(_by_name(headers))
 
 
 def _by_name(headers: Headers) -> dict[str, bytes]:
@@ -78,23 +77,10 @@ def _by_name(headers: Headers) -> dict[str, bytes]:
     return {name.lower(): value or b"" for name, value in headers}
 
 
-def _traceparent(named: Mapping[str, bytes]) -> str | None:
-    # The transport's own header is nearer than the extension, which tells where the event was first made.
-    for name in ("traceparent", "ce_traceparent"):
-        found = _valid_traceparent(named.get(name, b"").decode("ascii", errors="replace"))
-        if found:
-            return found
-    return None
-
-
-def _valid_traceparent(text: object) -> str | None:
-    return text if isinstance(text, str) and _TRACEPARENT.fullmatch(text) else None
-
-
 class _BytesAsData(JSONFormat):
     """The JSON format, but data stays bytes: the package's own reading knows no limits."""
 
-    def read_data(self, body: bytes, datacontenttype: str | None) -> bytes:
+    def read_data(self, body: bytes, datacontenttype: str | None) -> bytes:  # noqa: ARG002
         return body
 
 
@@ -137,7 +123,7 @@ def _structured(body: Any) -> tuple[Any, str | None]:
         raise _wrong_type(context, identity)
     if not _has_data(body):
         raise SchemaError("missing_field", "data is missing from the CloudEvent", field="data")
-    return data, _valid_traceparent(body.get("traceparent"))
+    return data, valid_traceparent(body.get("traceparent"))
 
 
 def _has_data(body: Mapping[str, Any]) -> bool:
@@ -174,7 +160,8 @@ def _is_ours(context: BaseCloudEvent) -> bool:
 
 
 def _wrong_type(context: BaseCloudEvent, identity: Identity) -> SchemaError:
-    message = f"the CloudEvent's type is {shown(context.get_type())}, but this topic takes {CallRecorded.TYPE} alone"
+    kind = shown(context.get_type())
+    message = f"the CloudEvent's type is {kind}, but this topic takes {CallRecorded.TYPE} alone"
     return SchemaError("wrong_event_type", message, field="type", identity=identity)
 
 

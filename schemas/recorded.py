@@ -112,7 +112,7 @@ class EventPart(BaseModel):
 
 
 class Encoding(EventPart):
-    """How the samples of a file without a header are to be read. A file that has a header needs none of this."""
+    """How the samples of a file without a header are to be read; one that has a header needs none of this."""
 
     format: Literal["slin", "ulaw", "alaw", "gsm"]
     """slin (16 bit little endian), ulaw, alaw or gsm (06.10)."""
@@ -128,9 +128,9 @@ class Recording(EventPart):
     url: Address
     """Its address: s3://bucket/key or https://…; http:// and file:// only where the settings allow them."""
     sha256: Sha256 | None = None
-    """SHA-256 of the file in hex; what is fetched must match, else the call fails with `checksum_mismatch`."""
+    """SHA-256 of the file in hex; what is fetched must match, else the call fails: `checksum_mismatch`."""
     bytes: Annotated[int, Field(strict=True, ge=0, le=MAX_BYTES), BeforeValidator(_whole)] | None = None
-    """Length of the file; what is fetched must match, else the call fails with `checksum_mismatch`."""
+    """Length of the file; what is fetched must match, else the call fails: `checksum_mismatch`."""
     encoding: Encoding | None = None
     """Only for files without a header."""
 

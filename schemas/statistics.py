@@ -1,7 +1,7 @@
 """What was measured on a recording, as it stands in events: the shapes of the engine's report.
 
-A value that is not defined for the audio (loudness of silence) is null, never NaN or infinity, and a warning says
-why. Keys that a later version adds are kept.
+A value that is not defined for the audio (loudness of silence) is null, never NaN or infinity, and a warning
+says why. Keys that a later version adds are kept.
 """
 
 from typing import Annotated
