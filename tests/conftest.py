@@ -1,7 +1,8 @@
 """Fixtures that every test may ask for: the real parts, and a database, bucket and names of the test's own.
 
-``kafka`` and ``minio`` are skipped, with what is missing, where they cannot be had; ``CLEARCALL_REQUIRE_REAL=1`` makes
-that a failure. Tests that use them carry the marks ``real_kafka`` and ``real_minio`` by themselves.
+``kafka`` and ``minio`` are skipped, with what is missing, where they cannot be had;
+``CLEARCALL_REQUIRE_REAL=1`` makes that a failure. Tests that use them carry the marks ``real_kafka`` and
+``real_minio`` by themselves.
 """
 
 import secrets
@@ -30,7 +31,9 @@ _AnyPart = TypeVar("_AnyPart")
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marks that ``pytest_collection_modifyitems`` gives."""
     for part in _MARKED_PARTS:
-        config.addinivalue_line("markers", f"real_{part}: uses the real {part}; given to every test with that fixture")
+        config.addinivalue_line(
+            "markers", f"real_{part}: uses the real {part}; given to every test with that fixture"
+        )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -38,7 +41,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     tests_folder = Path(__file__).parent
 
     def place(item: pytest.Item) -> int:
-        folder = item.path.relative_to(tests_folder).parts[0] if item.path.is_relative_to(tests_folder) else ""
+        folder = (
+            item.path.relative_to(tests_folder).parts[0] if item.path.is_relative_to(tests_folder) else ""
+        )
         return _FOLDER_ORDER.index(folder) if folder in _FOLDER_ORDER else len(_FOLDER_ORDER)
 
     for item in items:
@@ -57,7 +62,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         return
     terminalreporter.section("not run on this machine")
     for reason, count in reasons.most_common():
-        terminalreporter.write_line(f"{count} test{'s' if count > 1 else ''}: {reason.removeprefix('Skipped: ')}")
+        terminalreporter.write_line(
+            f"{count} test{'s' if count > 1 else ''}: {reason.removeprefix('Skipped: ')}"
+        )
 
 
 @pytest.fixture(scope="session")

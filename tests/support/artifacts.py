@@ -1,8 +1,9 @@
-"""What the real parts are made of: found on this machine, or built once and kept outside the checkout by version.
+"""What the real parts are made of: found on this machine, or built once and kept by version.
 
-Also a program (``python3 -m tests.support.artifacts kafka minio``) that imports the standard library alone, so that the
-slow builds can run beside the making of the environment. Two runs at a time do not clash: a file lock lets one build
-while the other waits, and a build is made aside and renamed, so that what is there is complete.
+Also a program (``python3 -m tests.support.artifacts kafka minio``) that imports the standard library alone,
+so that the slow builds can run beside the making of the environment. Two runs at a time do not clash: a file
+lock lets one build while the other waits, and a build is made aside and renamed, so that what is there is
+complete. The builds lie outside the checkout, so that a new clone finds them.
 """
 
 import contextlib
@@ -38,7 +39,7 @@ class BuildFailedError(Exception):
 
 
 def cache_folder() -> Path:
-    """Where builds are kept: ``$CLEARCALL_CACHE_DIR``, ``$XDG_CACHE_HOME`` or ``~/.cache``, then ``clearcall``."""
+    """The folder ``clearcall`` in ``$CLEARCALL_CACHE_DIR``, ``$XDG_CACHE_HOME`` or ``~/.cache``."""
     base = os.environ.get("CLEARCALL_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "clearcall"
 
@@ -50,7 +51,7 @@ def kafka_jars() -> Path:
 
 
 def minio_binary() -> Path:
-    """MinIO's server: ``$MINIO_BINARY``, ``minio`` on the PATH, or built by Go the first time (some minutes)."""
+    """MinIO's server: ``$MINIO_BINARY``, ``minio`` on the PATH, or built by Go once (some minutes)."""
     given = os.environ.get("MINIO_BINARY")
     if given:
         if not os.access(given, os.X_OK):
@@ -67,7 +68,15 @@ def _fetch_kafka(folder: Path) -> None:
     pom = folder / "pom.xml"
     pom.write_text(_KAFKA_POM)
     _run(
-        ["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={folder / 'lib'}"],
+        [
+            "mvn",
+            "-q",
+            "-B",
+            "-f",
+            str(pom),
+            "dependency:copy-dependencies",
+            f"-DoutputDirectory={folder / 'lib'}",
+        ],
         what=f"fetching Apache Kafka {KAFKA_VERSION}",
     )
 
@@ -135,17 +144,16 @@ def _run(argv: Sequence[str], *, what: str, extra_env: dict[str, str] | None = N
 
 
 def main(names: Sequence[str]) -> int:
-    """Make the named parts' artifacts and print where they are; the exit status."""
+    """Make the named parts' artifacts and say where they are; the exit status."""
     makers = {"kafka": kafka_jars, "minio": minio_binary}
-    unknown = [name for name in names if name not in makers]
-    if unknown or not names:
-        print(f"usage: python3 -m tests.support.artifacts {' '.join(f'[{name}]' for name in makers)}", file=sys.stderr)
+    if not names or not set(names) <= set(makers):
+        sys.stderr.write(f"usage: python3 -m tests.support.artifacts [{'] ['.join(makers)}]\n")
         return 2
     for name in names:
         try:
-            print(f"{name}: {makers[name]()}", flush=True)
+            sys.stdout.write(f"{name}: {makers[name]()}\n")
         except (PartMissingError, BuildFailedError) as error:
-            print(f"{name}: {error}", file=sys.stderr)
+            sys.stderr.write(f"{name}: {error}\n")
             return 1
     return 0
 

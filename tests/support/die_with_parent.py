@@ -1,9 +1,9 @@
 """Become another program that the kernel ends when its parent ends.
 
-Usage: ``die_with_parent.py SIGNAL PARENT_PID USER PROGRAM ARGUMENT...`` (USER may be empty: stay who you are).
+Usage: ``die_with_parent.py SIGNAL PARENT_PID USER PROGRAM ARGUMENT...`` (an empty USER: stay who you are).
 
-A program of its own, and not a ``preexec_fn``: running Python between fork and exec is unsafe in a process with
-threads. It imports the standard library alone, so that it starts in milliseconds.
+A program of its own, and not a ``preexec_fn``: running Python between fork and exec is unsafe in a process
+with threads. It imports the standard library alone, so that it starts in milliseconds.
 """
 
 import ctypes

@@ -1,4 +1,4 @@
-"""Apache Kafka as one plain process (KRaft: broker and controller in one), for the tests that must see the real thing."""
+"""Apache Kafka as one plain process (KRaft: broker and controller in one)."""
 
 import asyncio
 import base64
@@ -45,7 +45,7 @@ class Kafka:
                 "java",
                 "-Xmx512m",
                 "-XX:+UseSerialGC",
-                "-XX:TieredStopAtLevel=1",  # starts in half the time on two cores; tests never run long enough for C2
+                "-XX:TieredStopAtLevel=1",  # starts sooner; no test runs long enough to miss the second compiler
                 f"-Dlog4j2.configurationFile={folder / 'log4j2.xml'}",
                 "-cp",
                 f"{jars}/*",
@@ -78,9 +78,14 @@ class Kafka:
         self.start()
 
     async def create_topic(
-        self, name: str, *, partitions: int = 4, max_message_bytes: int = MEBIBYTE, config: Mapping[str, str] | None = None
+        self,
+        name: str,
+        *,
+        partitions: int = 4,
+        max_message_bytes: int = MEBIBYTE,
+        config: Mapping[str, str] | None = None,
     ) -> None:
-        """Create a topic unless it is there; ``max_message_bytes`` is the topic's own limit for a record batch."""
+        """Create a topic unless it is there, with its own limit for the size of a record batch."""
         configs = {"max.message.bytes": str(max_message_bytes), **(config or {})}
         topic = NewTopic(name=name, num_partitions=partitions, replication_factor=1, topic_configs=configs)
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
@@ -93,19 +98,8 @@ class Kafka:
             await admin.close()
 
     async def records(self, topic: str) -> list[ConsumerRecord[bytes, bytes]]:
-        """Every record of the topic up to its present end, partition by partition, each in its order."""
-        consumer = AIOKafkaConsumer(
-            topic,
-            bootstrap_servers=self.bootstrap,
-            group_id=None,
-            auto_offset_reset="earliest",
-            max_partition_fetch_bytes=8 * MEBIBYTE,
-        )
-        await consumer.start()
-        try:
-            return await _read_to_end(consumer)
-        finally:
-            await consumer.stop()
+        """Every record of the topic, see ``read_records``."""
+        return await read_records(self.bootstrap, topic)
 
     async def _wait_until_usable(self, deadline: float) -> None:
         """A first group sees GroupCoordinatorNotAvailable for a while: go on only when one has committed."""
@@ -115,7 +109,9 @@ class Kafka:
                     await self._send_and_consume()
             except (KafkaError, TimeoutError) as error:
                 if time.monotonic() > deadline or not self.process.running:
-                    raise ProcessFailedError(f"Kafka is not usable: {error!r}\n{self.process.log_tail()}") from error
+                    raise ProcessFailedError(
+                        f"Kafka is not usable: {error!r}\n{self.process.log_tail()}"
+                    ) from error
                 await asyncio.sleep(0.2)
             else:
                 return
@@ -149,7 +145,14 @@ class Kafka:
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         # A random id may begin with a dash, which the tool would take for an option.
         cluster_id = "A" + cluster_id[1:]
-        command = ["java", "-XX:TieredStopAtLevel=1", "-cp", f"{self._jars}/*", "kafka.tools.StorageTool", "format"]
+        command = [
+            "java",
+            "-XX:TieredStopAtLevel=1",
+            "-cp",
+            f"{self._jars}/*",
+            "kafka.tools.StorageTool",
+            "format",
+        ]
         done = subprocess.run(  # noqa: S603 - fixed command
             [*command, "-t", cluster_id, "-c", str(self._properties)],
             capture_output=True,
@@ -187,10 +190,28 @@ class Kafka:
         return "".join(f"{name}={value}\n" for name, value in settings.items())
 
 
+async def read_records(bootstrap: str, topic: str) -> list[ConsumerRecord[bytes, bytes]]:
+    """Every record of the topic up to its present end, partition by partition, each in its order."""
+    consumer = AIOKafkaConsumer(
+        topic,
+        bootstrap_servers=bootstrap,
+        group_id=None,
+        auto_offset_reset="earliest",
+        max_partition_fetch_bytes=8 * MEBIBYTE,
+    )
+    await consumer.start()
+    try:
+        return await _read_to_end(consumer)
+    finally:
+        await consumer.stop()
+
+
 async def _read_to_end(consumer: AIOKafkaConsumer) -> list[ConsumerRecord[bytes, bytes]]:
     partitions: list[TopicPartition] = sorted(consumer.assignment())
     ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
-    found: dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]] = {partition: [] for partition in partitions}
+    found: dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]] = {
+        partition: [] for partition in partitions
+    }
     while any([await consumer.position(partition) < end for partition, end in ends.items()]):
         for partition, records in (await consumer.getmany(timeout_ms=500)).items():
             found[partition] += [record for record in records if record.offset < ends[partition]]

@@ -1,4 +1,4 @@
-"""The set of real parts of one test run: started when first asked for, put right after a test, stopped at the end."""
+"""The real parts of one test run: started when asked for, put right after a test, stopped at the end."""
 
 import os
 import shutil
@@ -94,5 +94,5 @@ class Parts:
 
 
 def real_parts_required() -> bool:
-    """Whether a missing part fails its tests instead of skipping them (``CLEARCALL_REQUIRE_REAL=1``, as in CI)."""
+    """Whether a missing part fails its tests instead of skipping them (``CLEARCALL_REQUIRE_REAL=1``)."""
     return os.environ.get("CLEARCALL_REQUIRE_REAL", "") not in ("", "0")

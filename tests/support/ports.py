@@ -12,8 +12,9 @@ _EPHEMERAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 def free_port() -> int:
     """A port that nothing listens on, below the range from which the kernel serves outgoing connections.
 
-    A part is stopped and started again on its port: were the port an ephemeral one, a client's own connection could
-    take it in between (and a client that retries a closed ephemeral port on loopback can even connect to itself).
+    A part is stopped and started again on its port: were the port an ephemeral one, a client's own connection
+    could take it in between (and a client that retries a closed ephemeral port on loopback can even connect to
+    itself).
     """
     highest = _first_ephemeral_port() - 1
     for _ in range(200):

@@ -1,4 +1,4 @@
-"""A real Postgres server as a plain process, over the binaries of a Python package, on a loopback TCP port."""
+"""A real Postgres server as a plain process, over the binaries of a Python package."""
 
 import importlib.util
 import os
@@ -28,9 +28,9 @@ _MAX_CONNECTIONS = 200
 class Postgres:
     """A server on a port that keeps through ``stop`` and ``start``, as does its data.
 
-    ``fsync`` is off: what a process that is killed has committed stays committed, only a crash of the machine would
-    lose it. Postgres refuses to run as root, so root runs it as an unprivileged user, who must be able to reach
-    ``folder``: make it below ``/tmp``, not in a private place.
+    ``fsync`` is off: what a process that is killed has committed stays committed, only a crash of the machine
+    would lose it. Postgres refuses to run as root, so root runs it as an unprivileged user, who must be able to
+    reach ``folder``: make it below ``/tmp``, not in a private place.
     """
 
     def __init__(self, folder: Path, log_path: Path) -> None:
@@ -118,7 +118,14 @@ class Postgres:
             account = pwd.getpwnam(self._run_as)
             for path in (self._folder, self._data, password_file):
                 os.chown(path, account.pw_uid, account.pw_gid)
-        argv = [str(self._bin / "initdb"), "-D", str(self._data), "-U", _SUPERUSER, f"--pwfile={password_file}"]
+        argv = [
+            str(self._bin / "initdb"),
+            "-D",
+            str(self._data),
+            "-U",
+            _SUPERUSER,
+            f"--pwfile={password_file}",
+        ]
         argv += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
         done = subprocess.run(  # noqa: S603 - fixed command
             argv,
@@ -136,7 +143,7 @@ class Postgres:
 
 
 def _reachable_installation(folder: Path, run_as: str | None) -> Path:
-    """The server's installation, copied into ``folder`` where the user it runs as could not reach the package."""
+    """The server's installation, copied into ``folder`` where its user could not reach the package."""
     installed = _installation()
     if run_as is None or all(parent.stat().st_mode & stat.S_IXOTH for parent in installed.parents):
         return installed
@@ -150,6 +157,8 @@ def _installation() -> Path:
     """The newest server in the package, which is not imported: it makes folders and warns when it is."""
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or spec.origin is None:
-        raise PartMissingError(f"Postgres needs the Python package {_PACKAGE}, which requirements/dev.txt installs")
+        raise PartMissingError(
+            f"Postgres needs the Python package {_PACKAGE}, which requirements/dev.txt installs"
+        )
     servers = Path(spec.origin).parent.glob("pginstall*/bin/postgres")
     return max(servers, key=lambda server: server.parents[1].name).parents[1]

@@ -16,8 +16,8 @@ from tests.support.ports import accepts_connections
 _DIE_WITH_PARENT = Path(__file__).with_name("die_with_parent.py")
 _POLL_S = 0.05
 
-# The kernel sends the parent-death signal when the *thread* that forked ends. Every process is therefore started from
-# this one thread, which lives as long as the test run, whichever thread asks.
+# The kernel sends the parent-death signal when the *thread* that forked ends. Every process is therefore started
+# from this one thread, which lives as long as the test run, whichever thread asks.
 _SPAWNER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 
 
@@ -46,7 +46,7 @@ class Process:
         What ``stop`` sends first.
     """
 
-    def __init__(  # noqa: PLR0913 - a program has that many properties; all but three have a default
+    def __init__(
         self,
         name: str,
         argv: Sequence[str],
@@ -92,7 +92,9 @@ class Process:
         try:
             return self._started().wait(timeout_s)
         except subprocess.TimeoutExpired:
-            raise ProcessFailedError(f"{self.name} still runs after {timeout_s:g} s.\n{self.log_tail()}") from None
+            raise ProcessFailedError(
+                f"{self.name} still runs after {timeout_s:g} s.\n{self.log_tail()}"
+            ) from None
 
     def send(self, signal_number: signal.Signals) -> None:
         """Send a signal to the process alone, not to its children."""
@@ -116,7 +118,7 @@ class Process:
         self.send(signal.SIGCONT)
 
     def stop(self, grace_s: float = 15.0) -> int | None:
-        """End it: the stop signal, then after ``grace_s`` SIGKILL for it and all it started; gives the exit status."""
+        """End it: the stop signal, after ``grace_s`` SIGKILL for it and all it started. Gives its status."""
         if self._popen is None:
             return None
         if self.running:
@@ -129,7 +131,7 @@ class Process:
         return self._popen.wait(10)
 
     def wait_until(self, ready: Callable[[], bool], *, timeout_s: float, what: str) -> None:
-        """Poll ``ready`` until it is true; raises ``ProcessFailedError`` if the process ends or the time runs out."""
+        """Poll ``ready`` until it is true; ``ProcessFailedError`` if it ends or the time runs out first."""
         deadline = time.monotonic() + timeout_s
         while not ready():
             if not self.running:
@@ -137,12 +139,16 @@ class Process:
                     f"{self.name} ended with status {self.returncode} before {what}.\n{self.log_tail()}"
                 )
             if time.monotonic() > deadline:
-                raise ProcessFailedError(f"{self.name}: not {what} within {timeout_s:g} s.\n{self.log_tail()}")
+                raise ProcessFailedError(
+                    f"{self.name}: not {what} within {timeout_s:g} s.\n{self.log_tail()}"
+                )
             time.sleep(_POLL_S)
 
     def wait_for_port(self, port: int, *, timeout_s: float) -> None:
         """Wait until it accepts TCP connections on a loopback port."""
-        self.wait_until(lambda: accepts_connections(port), timeout_s=timeout_s, what=f"listening on port {port}")
+        self.wait_until(
+            lambda: accepts_connections(port), timeout_s=timeout_s, what=f"listening on port {port}"
+        )
 
     def wait_for_http(self, url: str, *, timeout_s: float, status: int = 200) -> None:
         """Wait until ``GET url`` answers with ``status``."""

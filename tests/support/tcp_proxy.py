@@ -23,7 +23,9 @@ class TcpProxy:
         self.port = free_port()
         self.address = f"{LOOPBACK}:{self.port}"
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name=f"tcp-proxy-{self.port}", daemon=True)
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name=f"tcp-proxy-{self.port}", daemon=True
+        )
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._forwards = asyncio.Event()

@@ -1,0 +1,98 @@
+"""``clearcall worker`` as a plain process."""
+
+import os
+import secrets
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.support.kafka import Kafka
+from tests.support.minio import REGION, Minio
+from tests.support.ports import LOOPBACK, free_port
+from tests.support.process import Process
+
+_READY_TIMEOUT_S = 60.0
+# What a program needs of its surroundings; every CLEARCALL_* setting comes from the test alone.
+_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "NUMBA_CACHE_DIR")
+
+
+def clearcall_program() -> Path:
+    """The installed console script."""
+    return Path(sys.executable).with_name("clearcall")
+
+
+def clearcall_environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """The whole environment of a ``clearcall`` process with these settings."""
+    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    return {**inherited, "PYTHONUNBUFFERED": "1", **settings}
+
+
+def real_settings(kafka: Kafka, minio: Minio, database: str, *, name: str, folder: Path) -> dict[str, str]:
+    """Settings of a worker on the real parts, with topics, group and files of the test's own.
+
+    Outputs go to the bucket ``name``; recordings may lie in ``NAME-source``. The test makes both.
+    """
+    return {
+        "CLEARCALL_KAFKA_BOOTSTRAP": kafka.bootstrap,
+        "CLEARCALL_TOPIC_PREFIX": f"{name}.",
+        "CLEARCALL_GROUP_ID": name,
+        "CLEARCALL_POSTGRES_DSN": database,
+        "CLEARCALL_S3_ENDPOINT": minio.endpoint,
+        "CLEARCALL_S3_REGION": REGION,
+        "CLEARCALL_S3_ACCESS_KEY": minio.access_key,
+        "CLEARCALL_S3_SECRET_KEY": minio.secret_key,
+        "CLEARCALL_S3_BUCKET": name,
+        "CLEARCALL_SOURCES": f'{{"*": ["s3://{name}-source/"]}}',
+        "CLEARCALL_DATA_DIR": str(folder),
+        "CLEARCALL_WORKERS": "1",
+        "CLEARCALL_LOG_FORMAT": "json",
+    }
+
+
+class Worker:
+    """One worker; its web port is its own, and it may be started again after it has ended."""
+
+    def __init__(self, settings: Mapping[str, str], folder: Path, *, name: str | None = None) -> None:
+        self.name = name or f"worker-{secrets.token_hex(3)}"
+        self.port = free_port()
+        self.url = f"http://{LOOPBACK}:{self.port}"
+        folder.mkdir(parents=True, exist_ok=True)
+        own = {
+            "CLEARCALL_WEB_BIND": LOOPBACK,
+            "CLEARCALL_WEB_PORT": str(self.port),
+            "CLEARCALL_WORKER_NAME": self.name,
+            "CLEARCALL_DATA_DIR": str(folder / self.name),
+        }
+        self.process = Process(
+            self.name,
+            [str(clearcall_program()), "worker"],
+            log_path=folder / f"{self.name}.log",
+            env=clearcall_environment({**settings, **own}),
+            cwd=folder,
+        )
+
+    def start(self, *, wait: bool = True) -> None:
+        """Start it; by default wait until ``/readyz`` says that it can serve."""
+        self.process.start()
+        if wait:
+            self.wait_ready()
+
+    def wait_ready(self, *, timeout_s: float = _READY_TIMEOUT_S) -> None:
+        """Wait until ``/readyz`` answers 200."""
+        self.process.wait_for_http(f"{self.url}/readyz", timeout_s=timeout_s)
+
+    def terminate(self, *, timeout_s: float = 30.0) -> float:
+        """Send SIGTERM and wait for the end: the seconds that it took; raises if that is too long."""
+        began = time.monotonic()
+        self.process.terminate()
+        self.process.wait(timeout_s)
+        return time.monotonic() - began
+
+    def kill(self) -> None:
+        """``kill -9`` the worker alone: what it had started has to end by itself."""
+        self.process.kill()
+
+    def stop(self) -> None:
+        """End it, by force if need be."""
+        self.process.stop(grace_s=30.0)
