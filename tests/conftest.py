@@ -22,7 +22,6 @@ from tests.support.postgres import Postgres
 
 _TEMPLATE_DATABASE = "clearcall_template"
 _MARKED_PARTS = ("kafka", "minio")
-# Quick ones first: a wrong sign in a formula should not wait for a broker.
 _FOLDER_ORDER = ("unit", "contracts", "conformance", "integration", "faults", "acceptance")
 
 _AnyPart = TypeVar("_AnyPart")
@@ -37,14 +36,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the tests that use a real part, and run the quick folders first."""
+    """Mark the tests that use a real part, and choose the order.
+
+    The quick folders go first: a wrong sign in a formula should not wait for a broker. Whatever needs MinIO goes last:
+    on a machine that sees it for the first time, it is built meanwhile.
+    """
     tests_folder = Path(__file__).parent
 
-    def place(item: pytest.Item) -> int:
-        folder = (
+    def place(item: pytest.Item) -> tuple[bool, int]:
+        inside = (
             item.path.relative_to(tests_folder).parts[0] if item.path.is_relative_to(tests_folder) else ""
         )
-        return _FOLDER_ORDER.index(folder) if folder in _FOLDER_ORDER else len(_FOLDER_ORDER)
+        rank = _FOLDER_ORDER.index(inside) if inside in _FOLDER_ORDER else len(_FOLDER_ORDER)
+        return "minio" in getattr(item, "fixturenames", ()), rank
 
     for item in items:
         for part in _MARKED_PARTS:
@@ -94,12 +98,10 @@ def postgres(parts: Parts) -> Postgres:
 
 
 @pytest.fixture(autouse=True)
-def _parts_are_put_right(request: pytest.FixtureRequest) -> Iterator[None]:
+def _parts_are_put_right(parts: Parts) -> Iterator[None]:
     """A test that takes a part away, or fails while it is away, leaves it running for the next."""
     yield
-    if set(request.fixturenames) & {"parts", "kafka", "minio", "postgres"}:
-        parts: Parts = request.getfixturevalue("parts")
-        parts.put_right()
+    parts.put_right()
 
 
 @pytest.fixture
@@ -142,7 +144,8 @@ def bucket(minio: Minio, unique_name: str) -> Iterator[str]:
 def _required(get: Callable[[], _AnyPart]) -> _AnyPart:
     try:
         return get()
-    except PartMissingError as missing:
-        if real_parts_required():
-            pytest.fail(f"{missing} (required: CLEARCALL_REQUIRE_REAL is set)", pytrace=False)
-        pytest.skip(str(missing))
+    except PartMissingError as error:
+        missing = str(error)
+    if real_parts_required():
+        pytest.fail(f"{missing} (required: CLEARCALL_REQUIRE_REAL is set)", pytrace=False)
+    pytest.skip(missing)

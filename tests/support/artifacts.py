@@ -31,11 +31,7 @@ _KAFKA_POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
 
 
 class PartMissingError(Exception):
-    """A real part cannot be had on this machine; the message says what to install."""
-
-
-class BuildFailedError(Exception):
-    """A part's build ended with an error; the message holds the end of its output."""
+    """A real part cannot be had on this machine; the message says what to install, or why its build failed."""
 
 
 def cache_folder() -> Path:
@@ -138,9 +134,10 @@ def _run(argv: Sequence[str], *, what: str, extra_env: dict[str, str] | None = N
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise BuildFailedError(f"{what} took more than {_BUILD_TIMEOUT_S} s") from None
+        raise PartMissingError(f"{what} took more than {_BUILD_TIMEOUT_S} s") from None
     if done.returncode != 0:
-        raise BuildFailedError(f"{what} failed with status {done.returncode}:\n{done.stdout[-4000:]}")
+        last_words = " / ".join(done.stdout.strip().splitlines()[-3:])
+        raise PartMissingError(f"{what} failed with status {done.returncode}: {last_words}")
 
 
 def main(names: Sequence[str]) -> int:
@@ -152,7 +149,7 @@ def main(names: Sequence[str]) -> int:
     for name in names:
         try:
             sys.stdout.write(f"{name}: {makers[name]()}\n")
-        except (PartMissingError, BuildFailedError) as error:
+        except PartMissingError as error:
             sys.stderr.write(f"{name}: {error}\n")
             return 1
     return 0
