@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from schemas.ids import IDENTIFIER_PATTERN, identity_in
 
 _SHOWN_CHARS: Final = 80
 _ALSO_NAMED: Final = 3
+_KEYS_MAY_FOLLOW: Final = re.compile(r"\?|://")
 
 _PATTERNS: Final = {
     IDENTIFIER_PATTERN: "must be 1 to 128 letters, digits or . _ : @ - that begin with a letter or digit",
@@ -79,17 +81,29 @@ def field_path(location: Sequence[int | str]) -> str:
 
 
 def shown(value: object) -> str:
-    """Write a stranger's value fit to stand in a log line: JSON, ASCII, about 80 characters at most."""
+    """Write a stranger's value fit to stand in a log line: one line of ASCII, about 80 characters at most.
+
+    Of an address, and of what follows a question mark, nothing is shown: query strings hold keys.
+    """
     if isinstance(value, str):
-        value = value[:_SHOWN_CHARS].split("://")[0] + "://…" if "://" in value else value[: _SHOWN_CHARS + 1]
-    elif isinstance(value, (dict, list, tuple)):
-        return "an object" if isinstance(value, dict) else "a list"
-    elif isinstance(value, float) and not math.isfinite(value):
+        return _shown_text(value)
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    if isinstance(value, float) and not math.isfinite(value):
         return "a number out of range"
-    elif not (value is None or isinstance(value, (bool, int, float))):
-        return f"a {type(value).__name__}"
-    text = json.dumps(value)
-    return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1] + "…"
+    if value is None or isinstance(value, (bool, int, float)):
+        text = json.dumps(value)
+        return text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "…"
+    return f"a {type(value).__name__}"
+
+
+def _shown_text(value: str) -> str:
+    head = _KEYS_MAY_FOLLOW.split(value[:_SHOWN_CHARS], maxsplit=1)[0]
+    written = json.dumps(head)[1:-1].replace("\x7f", "\\u007f")
+    is_whole = len(head) == len(value) and len(written) <= _SHOWN_CHARS
+    return f'"{written}"' if is_whole else f'"{written[:_SHOWN_CHARS]}…"'
 
 
 def _sentence(finding: ErrorDetails) -> str:

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from uuid import UUID, uuid5
 
 IDENTIFIER_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$"
-"""How a tenant, call or recording id looks. Ask `is_identifier`: Python's ``$`` also fits before a newline."""
+"""How a tenant, call or recording id looks; ask `is_identifier`: Python's ``$`` allows a newline."""
 
 DEFAULT_TENANT_ID: Final = "default"
 

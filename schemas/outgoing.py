@@ -34,7 +34,8 @@ _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 class OutgoingPart(EventPart):
     """A part of an event that goes out; keys of a later version are kept."""
 
-    model_config = ConfigDict(extra="allow")
+    # Every field is written, so consumers may count on it.
+    model_config = ConfigDict(extra="allow", json_schema_serialization_defaults_required=True)
 
 
 class ChainRef(OutgoingPart):
@@ -52,9 +53,9 @@ class Original(OutgoingPart):
     url: PublicAddress
     """Where it lies, without query string and user info."""
     sha256: Sha256Hex | None = None
-    """SHA-256 of the file in hex; null: not fetched."""
+    """SHA-256 of the file in hex; null: not known."""
     bytes: Size | None = None
-    """Length of the file; null: not fetched."""
+    """Length of the file; null: not known."""
 
 
 class CleanedChannel(OutgoingPart):

@@ -15,7 +15,12 @@ Count = Annotated[int, Field(ge=0)]
 class Measured(BaseModel):
     """A part of a measurement; additional keys are kept."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="allow",
+        use_attribute_docstrings=True,
+        json_schema_serialization_defaults_required=True,
+    )
 
 
 class ProgrammeStatistics(Measured):
