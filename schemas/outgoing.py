@@ -152,7 +152,7 @@ class Failure(OutgoingPart):
     retriable: bool
     """Whether the cause may pass: true, and trying again later (`clearcall retry`) may help."""
     attempts: Size
-    """Attempts that were made, over all rounds."""
+    """Attempts that were made in this round."""
 
 
 class CallFailed(RecordingOutbound):

@@ -135,6 +135,7 @@ def test_an_address_signed_anew_is_the_same_source(first: str, second: str) -> N
         ("?policy=a", "?policy=b"),
         ("?a=1&b=2", "?b=2&a=1"),
         ("/x", ""),
+        ("?raw=", ""),
     ],
 )
 def test_another_address_is_another_source(first: str, second: str) -> None:

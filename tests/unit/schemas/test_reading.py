@@ -222,6 +222,11 @@ def test_what_is_no_cloudevent_of_ours_is_refused_and_still_found_by_its_call(
             [],
             "invalid_cloudevent",
         ),
+        (
+            b'{"specversion":"1.0","type":"call.recorded","source":"/x","data_base64":"W1!s="}',
+            [],
+            "invalid_cloudevent",
+        ),
         (b'{"specversion":"1.0","type":"call.recorded","source":"/x","data_base64":7}', [], "not_an_object"),
         (
             b'{"specversion":"1.0","type":"call.recorded","source":"/x","data_base64":"W1s="}',
