@@ -102,10 +102,14 @@ def test_what_is_shown_has_no_query_and_shows_the_same_again(address: str) -> No
 
 SIGNED_ANEW = [
     (
-        "?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=A&X-Amz-Date=20261120T100000Z&X-Amz-Expires=60"
-        "&X-Amz-SignedHeaders=host&X-Amz-Security-Token=T&X-Amz-Signature=1",
-        "?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=B&X-Amz-Date=20261121T100000Z&X-Amz-Expires=90"
-        "&X-Amz-SignedHeaders=host&X-Amz-Signature=2",
+        (
+            "?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=A&X-Amz-Date=20261120T100000Z&X-Amz-Expires=60"
+            "&X-Amz-SignedHeaders=host&X-Amz-Security-Token=T&X-Amz-Signature=1"
+        ),
+        (
+            "?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=B&X-Amz-Date=20261121T100000Z&X-Amz-Expires=90"
+            "&X-Amz-SignedHeaders=host&X-Amz-Signature=2"
+        ),
     ),
     ("?X-Goog-Credential=A&X-Goog-Signature=1", "?X-Goog-Credential=B&X-Goog-Signature=2"),
     ("?AWSAccessKeyId=A&Expires=1&Signature=1", "?AWSAccessKeyId=A&Expires=2&Signature=2"),
