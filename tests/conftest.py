@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import pytest
 
-from tests.support.artifacts import PartMissingError
+from tests.support.artifacts import PartMissingError, still_to_make
 from tests.support.blocking import run_blocking
 from tests.support.kafka import Kafka
 from tests.support.minio import Minio
@@ -33,6 +33,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line(
             "markers", f"real_{part}: uses the real {part}; given to every test with that fixture"
         )
+
+
+def pytest_report_header() -> list[str]:
+    """Say beforehand what will take long, once, on this machine."""
+    return still_to_make()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
