@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import pytest
 
-from tests.support.artifacts import PartMissingError, still_to_make
+from tests.support.artifacts import BUILD_TIMEOUT_S, PartMissingError, still_to_make
 from tests.support.blocking import run_blocking
 from tests.support.kafka import Kafka
 from tests.support.minio import Minio
@@ -44,7 +44,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Mark the tests that use a real part, and choose the order.
 
     The quick folders go first: a wrong sign in a formula should not wait for a broker. Whatever needs MinIO goes last:
-    on a machine that sees it for the first time, it is built meanwhile.
+    on a machine that sees it for the first time, it is built meanwhile. The first test that has to wait for a build
+    may take as long as that.
     """
     tests_folder = Path(__file__).parent
 
@@ -60,6 +61,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if part in getattr(item, "fixturenames", ()):
                 item.add_marker(f"real_{part}")
     items.sort(key=place)
+    if still_to_make():
+        for part in _MARKED_PARTS:
+            first = next((item for item in items if part in getattr(item, "fixturenames", ())), None)
+            if first is not None:
+                first.add_marker(pytest.mark.timeout(BUILD_TIMEOUT_S), append=False)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -20,7 +20,7 @@ KAFKA_VERSION = "4.1.1"
 MINIO_VERSION = "v0.0.0-20260212201848-7aac2a2c5b7c"
 _KAFKA_NAME = f"kafka-{KAFKA_VERSION}"
 _MINIO_NAME = f"minio-{MINIO_VERSION.removeprefix('v')}"
-_BUILD_TIMEOUT_S = 15 * 60
+BUILD_TIMEOUT_S = 15 * 60
 
 _KAFKA_POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
@@ -152,11 +152,11 @@ def _run(argv: Sequence[str], *, what: str, extra_env: dict[str, str] | None = N
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=_BUILD_TIMEOUT_S,
+            timeout=BUILD_TIMEOUT_S,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise PartMissingError(f"{what} took more than {_BUILD_TIMEOUT_S} s") from None
+        raise PartMissingError(f"{what} took more than {BUILD_TIMEOUT_S} s") from None
     if done.returncode != 0:
         last_words = " / ".join(done.stdout.strip().splitlines()[-3:])
         raise PartMissingError(f"{what} failed with status {done.returncode}: {last_words}")
