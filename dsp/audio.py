@@ -1,0 +1,132 @@
+"""What goes in: samples in memory, and a recording on disk as its sender describes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Samples: TypeAlias = NDArray[np.float32]
+"""float32, full scale +-1.0; shape (frames, channels), or (frames,) where one channel is meant."""
+
+
+@dataclass(frozen=True, eq=False)
+class AudioBuffer:
+    """Audio in memory."""
+
+    samples: NDArray[np.float32]
+    """Shape (frames, channels); full scale is +-1.0."""
+    sample_rate_hz: int
+    """Frames a second."""
+
+    @property
+    def frames(self) -> int:
+        """Samples of each channel."""
+        return int(self.samples.shape[0])
+
+    @property
+    def channels(self) -> int:
+        """Channels side by side."""
+        return int(self.samples.shape[1])
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.frames / self.sample_rate_hz
+
+    def with_samples(self, samples: Samples) -> AudioBuffer:
+        """Give the same audio with other samples of the same shape."""
+        if samples.shape != self.samples.shape:
+            raise ValueError(f"samples: shape {self.samples.shape} wanted, got {samples.shape}")
+        return AudioBuffer(np.ascontiguousarray(samples, dtype=np.float32), self.sample_rate_hz)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How to read a file that has no header."""
+
+    format: Literal["slin", "ulaw", "alaw", "gsm"]
+    """``slin`` (signed 16 bit little endian), ``ulaw``, ``alaw`` or ``gsm`` (06.10)."""
+    sample_rate_hz: int = 8000
+    """Frames a second."""
+    channels: int = 1
+    """Channels, interleaved."""
+
+
+@dataclass(frozen=True)
+class ChannelInfo:
+    """Who is heard in a channel."""
+
+    role: str | None = None
+    """As in ``agent`` or ``customer``."""
+    name: str | None = None
+    """The person, where known."""
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A stretch that does not count: the recording was paused, the caller held."""
+
+    start_s: float
+    """Seconds from the first frame."""
+    end_s: float
+    """Seconds from the first frame; may lie behind the recording's end."""
+    reason: str | None = None
+    """As in ``payment``."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A recording on disk, as its sender describes it."""
+
+    path: Path
+    """Where it lies. The container is told by the content; the suffix is not looked at."""
+    encoding: Encoding | None = None
+    """Only for files without a header."""
+    channels: tuple[ChannelInfo, ...] = ()
+    """By place in the file; empty where nothing is known."""
+    pauses: tuple[Pause, ...] = ()
+    """Left out of every statistic; muted where the chain says so."""
+
+    def role(self, channel: int) -> str | None:
+        """Role of a channel, as far as it is known."""
+        return self.channels[channel].role if channel < len(self.channels) else None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a recording may ask for; checked before memory is taken."""
+
+    max_duration_s: float = 7200.0
+    """Longest recording."""
+    max_samples: int = 700_000_000
+    """Most frames times channels: two hours of 48 kHz stereo. A float32 each, several times over."""
+    max_channels: int = 8
+    """Most channels."""
+    min_sample_rate_hz: int = 8_000
+    """Lowest sample rate."""
+    max_sample_rate_hz: int = 48_000
+    """Highest sample rate."""
+
+
+def audible(audio: AudioBuffer, pauses: tuple[Pause, ...]) -> Samples:
+    """Give the samples outside the pauses, shape (frames left, channels)."""
+    if not pauses:
+        return audio.samples
+    keep = np.ones(audio.frames, dtype=np.bool_)
+    for start, end in pause_frames(audio, pauses):
+        keep[start:end] = False
+    kept: Samples = audio.samples[keep]
+    return kept
+
+
+def pause_frames(audio: AudioBuffer, pauses: tuple[Pause, ...]) -> list[tuple[int, int]]:
+    """Give the pauses as spans of frames, cut to the audio."""
+    rate = audio.sample_rate_hz
+    return [
+        (min(audio.frames, int(pause.start_s * rate)), min(audio.frames, int(np.ceil(pause.end_s * rate))))
+        for pause in pauses
+    ]
