@@ -1,0 +1,1 @@
+"""Example call recordings, and how they are made."""
