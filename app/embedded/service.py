@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shlex
 import signal
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import httpx
 
@@ -20,7 +21,9 @@ from app.embedded.errors import EmbeddedError
 from app.embedded.part import Part
 from app.embedded.ports import LOOPBACK, free_port, is_free
 from app.embedded.stack import EmbeddedStack, write_private
+from app.settings import Settings
 
+DEFAULT_PORT = 6066
 _READY_WITHIN_S = 120.0
 # A worker ends within 30 s of SIGTERM; what has not ended then is ended.
 _WORKER_GRACE_S = 35.0
@@ -36,8 +39,8 @@ class EmbeddedService:
         Not started yet.
     port : int or None
         Where the pages are; None: 6066, or another port where that is taken.
-    worker_log : Path or None
-        Where the worker's log goes; None: to this process's own output.
+    worker_log : bool
+        Whether the worker's log goes to a file beside the parts'; else to this process's own output.
     tell : callable
         Is told what happens next, in a few words.
 
@@ -73,6 +76,13 @@ class EmbeddedService:
     def environment(self) -> dict[str, str]:
         """The worker's ``CLEARCALL_*`` settings; secrets included."""
         return dict(self._environment)
+
+    def settings(self) -> Settings:
+        """The worker's settings, as the worker reads them."""
+        given: dict[str, Any] = {
+            name.removeprefix("CLEARCALL_").lower(): v for name, v in self._environment.items()
+        }
+        return Settings(**{**given, "sources": json.loads(given["sources"])})
 
     def write_env_file(self, path: Path) -> None:
         """Write the settings as a file that a shell can read (``set -a; . FILE``) and only its owner can."""
@@ -167,6 +177,3 @@ def _choose_port(wanted: int | None, bind: str) -> int:
             f"Port {wanted} on {bind} is taken: stop what listens there, or choose another with --port."
         )
     return wanted
-
-
-DEFAULT_PORT = 6066
