@@ -11,14 +11,15 @@ PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11; do 
 	"$$candidate" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$candidate" && break; done)
 
 TYPED := app agents dsp schemas migrations tests $(wildcard benchmarks examples)
-YAML := docker-compose.yml .pre-commit-config.yaml deploy $(wildcard dsp/chains)
+YAML := docker-compose.yml .pre-commit-config.yaml .yamllint.yml deploy dsp/chains
+DOCKERFILES := Dockerfile deploy/minio/Dockerfile
 
 # One resolution for every platform and Python that is supported; files that name no index.
 LOCK = build/lock/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 	--no-annotate $(UPGRADE) pyproject.toml requirements/build.in
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint format bench bench-smoke lock clean
+.PHONY: help venv demo test lint lint-style lint-types lint-imports lint-containers format bench bench-smoke lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,13 +32,21 @@ demo: $(VENV)/.embedded ## clean the six examples, or RECORDINGS=folder, on a st
 test: $(VENV)/.dev ## run every test that this machine can run; PYTEST_ARGS are passed on
 	$(BIN)/pytest $(PYTEST_ARGS)
 
-lint: $(VENV)/.dev ## style, types, import rules, container files
+lint: lint-style lint-types lint-imports lint-containers ## style, types, import rules, container files
+
+lint-style: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+lint-types: $(VENV)/.dev
 	$(BIN)/mypy $(TYPED)
+
+lint-imports: $(VENV)/.dev
 	$(BIN)/lint-imports --no-cache
+
+lint-containers: $(VENV)/.dev
 	$(BIN)/yamllint --strict $(YAML)
-	$(BIN)/hadolint Dockerfile
+	$(BIN)/hadolint $(DOCKERFILES)
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
 format: $(VENV)/.dev ## put every file into the one style
