@@ -233,6 +233,7 @@ class CleaningAgent:
         worker: str,
         slots: int,
         lease_s: float,
+        on_ended: Callable[[], None],
         poll_s: float = 0.5,
     ) -> None:
         self._cleaner = cleaner
@@ -242,6 +243,7 @@ class CleaningAgent:
         self._worker = worker
         self._slots = slots
         self._lease_s = lease_s
+        self._on_ended = on_ended
         self._poll_s = poll_s
         self._active: dict[int, _InWork] = {}  # by lease token
         self._wake = asyncio.Event()
@@ -302,6 +304,7 @@ class CleaningAgent:
     def _ended(self, lease_token: int, _task: asyncio.Task[None]) -> None:
         del self._active[lease_token]
         self._observer.claimed(len(self._active))
+        self._on_ended()
         self._wake.set()
 
     async def _renew_for_ever(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 
 import dsp
 import schemas
@@ -12,13 +13,11 @@ from agents.ports import Claim, Rejection, StoredRendition
 from schemas import CallRecorded, OutgoingEvent
 
 
-def source_of(event: CallRecorded, path: object) -> dsp.Source:
+def source_of(event: CallRecorded, path: Path) -> dsp.Source:
     """Describe the fetched file to the DSP as the event describes it."""
-    from pathlib import Path
-
     encoding = event.recording.encoding
     return dsp.Source(
-        path=Path(str(path)),
+        path=path,
         encoding=None
         if encoding is None
         else dsp.Encoding(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from hashlib import sha256
 
@@ -16,19 +17,47 @@ from schemas import Identity, SchemaError, decode, read_traceparent, rejected_id
 log = structlog.get_logger(__name__)
 
 
+def understand(raw: RawEvent, chains: ChainFile) -> NewResult:
+    """Decode, validate and resolve the chain. Raises SchemaError, UnknownChain."""
+    event, traceparent = decode(raw.value, raw.headers)
+    chain = chains.resolve(
+        chain=event.chain,
+        tenant=event.tenant_id,
+        named_roles=bool(event.channels),
+        pauses=events.pauses(event),
+    )
+    return NewResult(
+        result_id=result_id(event.tenant_id, event.call_id, event.recording_id, chain.digest),
+        event=event,
+        chain=chain,
+        traceparent=traceparent,
+    )
+
+
 class Intake:
     """Takes one event: decode, validate, resolve its chain, keep it. Quick, and safe to repeat."""
 
-    def __init__(self, *, inbox: Inbox, chains: ChainFile, observer: Observer, source: str) -> None:
+    def __init__(
+        self,
+        *,
+        inbox: Inbox,
+        chains: ChainFile,
+        observer: Observer,
+        source: str,
+        on_queued: Callable[[], None],
+        on_rejected: Callable[[], None],
+    ) -> None:
         self._inbox = inbox
         self._chains = chains
         self._observer = observer
         self._source = source
+        self._on_queued = on_queued
+        self._on_rejected = on_rejected
 
     async def take(self, raw: RawEvent) -> NewResult | Rejection:
         """Keep the event as a result to make, or as a rejected one; only then may it be acked. Raises Outage."""
         try:
-            new = self.understand(raw)
+            new = understand(raw, self._chains)
             is_new = await self._inbox.accept(new)
         except SchemaError as error:
             return await self._reject(raw, error.code, error.message, error.field, error.identity)
@@ -44,24 +73,8 @@ class Intake:
             chain=new.chain.name,
             result=str(new.result_id),
         )
+        self._on_queued()
         return new
-
-    def understand(self, raw: RawEvent) -> NewResult:
-        """Decode, validate and resolve the chain. Raises SchemaError, UnknownChain."""
-        decoded = decode(raw.value, raw.headers)
-        event = decoded.event
-        chain = self._chains.resolve(
-            chain=event.chain,
-            tenant=event.tenant_id,
-            named_roles=bool(event.channels),
-            pauses=events.pauses(event),
-        )
-        return NewResult(
-            result_id=result_id(event.tenant_id, event.call_id, event.recording_id, chain.digest),
-            event=event,
-            chain=chain,
-            traceparent=decoded.traceparent,
-        )
 
     async def _reject(
         self, raw: RawEvent, code: str, message: str, field: str | None, identity: Identity | None
@@ -87,6 +100,7 @@ class Intake:
         )
         if await self._inbox.reject(rejection, event):
             self._observer.failed(code)
+        self._on_rejected()
         log.warning(
             "event rejected",
             tenant=tenant_id,

@@ -65,6 +65,9 @@ class Settings(BaseSettings):
     max_recording_bytes: int = Field(2048 * _MIB, ge=1)
     max_duration_s: float = Field(2 * 3600.0, gt=0)
     deadline_s: float | None = Field(None, gt=0, description="of one call's cleaning; 120 + duration/10 if unset")
+    dsp_memory_bytes: int = Field(
+        8192 * _MIB, ge=0, description="address space a DSP process may take; 0: unlimited"
+    )
     fetch_deadline_s: float = Field(600.0, gt=0, description="of one recording's fetch")
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 5
     retry_min_s: float = Field(2.0, gt=0)
@@ -106,6 +109,15 @@ class Settings(BaseSettings):
     def scratch(self) -> Path:
         """The folder for files in work."""
         return self.scratch_dir or self.data_dir / "scratch"
+
+    @property
+    def event_source(self) -> str:
+        """Who speaks in the events that go out: ``ce_source``."""
+        return f"/clearcall/{self.group_id}"
+
+    def deadline(self, duration_s: float) -> float:
+        """Wall-clock bound of the cleaning of a recording of this length, in seconds."""
+        return self.deadline_s or 120.0 + duration_s / 10.0
 
     def topic(self, suffix: str) -> str:
         """Full name of a topic, e.g. ``call.recorded``."""

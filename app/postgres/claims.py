@@ -17,15 +17,15 @@ from schemas import CallRecorded, OutgoingEvent, strip_address
 # Two index scans: what is due, and what a dead worker left behind.
 _CLAIM = """
 WITH due AS (
-    (SELECT result_id, next_attempt_at AS since FROM results
-     WHERE status = 'queued' AND next_attempt_at <= now()
-     ORDER BY next_attempt_at, queued_at LIMIT $1 FOR UPDATE SKIP LOCKED)
-    UNION ALL
-    (SELECT result_id, lease_expires_at FROM results
-     WHERE status = 'processing' AND lease_expires_at < now()
-     ORDER BY lease_expires_at LIMIT $1 FOR UPDATE SKIP LOCKED)
+    SELECT result_id, next_attempt_at AS since FROM results
+    WHERE status = 'queued' AND next_attempt_at <= now()
+    ORDER BY next_attempt_at, queued_at LIMIT $1 FOR UPDATE SKIP LOCKED
+), abandoned AS (
+    SELECT result_id, lease_expires_at AS since FROM results
+    WHERE status = 'processing' AND lease_expires_at < now()
+    ORDER BY lease_expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
 ), oldest AS (
-    SELECT result_id FROM due ORDER BY since LIMIT $1
+    SELECT result_id FROM (TABLE due UNION ALL TABLE abandoned) AS either ORDER BY since LIMIT $1
 )
 UPDATE results r
 SET status = 'processing', lease_token = nextval('lease_tokens'), lease_expires_at = now() + $2, worker = $3,

@@ -1,0 +1,159 @@
+"""The composition root: the Faust application, its agent, its pages and its services."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+import faust
+import structlog
+from faust.app.base import BootStrategy
+from faust.auth import SASLCredentials, SSLCredentials
+from faust.sensors.prometheus import FaustMetrics, PrometheusMonitor
+from faust.types import EventT
+from mode.types import ServiceT
+
+from agents.errors import Outage
+from agents.ports import RawEvent
+from app import kafka, logs
+from app.services import Services
+from app.settings import Settings
+from app.web import add_routes
+
+log = structlog.get_logger(__name__)
+
+# The intake's longest wait for Postgres before it hands an event back, in seconds; the bounds below follow from it.
+_INTAKE_S = 30.0
+
+
+def create_app(settings: Settings | None = None) -> faust.App:
+    """Build the application; nothing is opened before it starts."""
+    settings = settings or Settings()
+    logs.configure(settings)
+    services = Services(settings)
+    app = faust.App(**_faust_settings(settings))
+    app.boot_strategy = ServicesFirst(app, services)
+    app.monitor = PrometheusMonitor(metrics=FaustMetrics.create(services.metrics.registry, "faust"))
+    attach(app, services)
+    return app
+
+
+def attach(app: faust.App, services: Services) -> None:
+    """Hang what Clearcall does on the Faust application: one agent, and the pages."""
+    topic = app.topic(
+        services.settings.topic(kafka.RECORDED),
+        key_type=bytes,
+        value_type=bytes,
+        key_serializer="raw",
+        value_serializer="raw",
+    )
+
+    @app.agent(topic, name="intake", concurrency=1)
+    async def intake(stream: faust.StreamT[bytes]) -> None:
+        # noack: Faust would also ack an event whose body fails or is cancelled, and so lose it.
+        noack = stream.noack()
+        async for event in noack.events():
+            if await take(app, services, event):
+                await noack.ack(event)
+
+    add_routes(app.web.web_app, services)
+
+
+async def take(app: faust.App, services: Services, event: EventT[bytes]) -> bool:
+    """Take one event in; False if it must stay unacked, to be read again by whoever has the partition next."""
+    raw = _raw(event)
+    said = False
+    while True:
+        try:
+            assert services.intake is not None  # noqa: S101  (services start before the consumer)
+            await services.intake.take(raw)
+            return True
+        except Outage as outage:
+            if not said:
+                log.warning("intake waits", part=outage.part, reason=outage.detail, offset=raw.offset)
+                said = True
+        if app.should_stop or app.rebalancing:
+            # A stop and a rebalance wait until nothing is unacked: forget this event, so that neither hangs.
+            app.consumer.unacked.discard(event.message)  # type: ignore[attr-defined]
+            log.info("event handed back unacked", partition=raw.partition, offset=raw.offset)
+            return False
+        await asyncio.sleep(0.25)
+
+
+def _raw(event: EventT[bytes]) -> RawEvent:
+    message = event.message
+    headers = message.headers or ()
+    return RawEvent(
+        topic=message.topic,
+        partition=message.partition,
+        offset=message.offset,
+        timestamp_ms=None if message.timestamp is None else round(message.timestamp * 1000),
+        headers=tuple(headers.items() if isinstance(headers, dict) else headers),
+        value=message.value,
+    )
+
+
+class ServicesFirst(BootStrategy):
+    """Pages first, so that a waiting worker can be asked; then our services; the consumer last."""
+
+    def __init__(self, app: faust.App, services: Services) -> None:
+        super().__init__(app)
+        self._services = services
+
+    def server(self) -> Iterable[ServiceT]:
+        """Give what a worker starts, in order; it is stopped the other way round."""
+        return self._chain(
+            self.sensors(),
+            self.web_server(),
+            [self._services],
+            self.kafka_producer(),
+            self.kafka_consumer(),
+            self.agents(),
+            self.kafka_conductor(),
+            self.tables(),
+        )
+
+
+def _faust_settings(settings: Settings) -> dict[str, Any]:
+    return {
+        "id": settings.group_id,
+        "broker": [f"kafka://{address.strip()}" for address in settings.kafka_bootstrap.split(",")],
+        "broker_credentials": _credentials(settings),
+        "autodiscover": False,
+        "datadir": settings.data_dir / "faust",
+        "topic_allow_declare": False,
+        "topic_disable_leader": True,
+        "table_standby_replicas": 0,
+        "stream_wait_empty": True,
+        "broker_rebalance_timeout": _INTAKE_S + 120,
+        "broker_request_timeout": _INTAKE_S + 180,
+        "broker_max_poll_interval": 86_400.0,
+        "broker_max_poll_records": 50,
+        # The embedded broker takes as long to forget a worker that went away.
+        "broker_session_timeout": 6.0 if settings.embedded else 10.0,
+        "broker_heartbeat_interval": 1.5 if settings.embedded else 3.0,
+        "stream_processing_timeout": _INTAKE_S + 300,
+        "broker_commit_livelock_soft_timeout": _INTAKE_S + 300,
+        "consumer_auto_offset_reset": "earliest",
+        "web_bind": settings.web_bind,
+        "web_port": settings.web_port,
+        "web_tables_enabled": False,
+        "web_router_enabled": False,
+        "web_stats_enabled": False,
+        "web_graph_enabled": False,
+        "worker_redirect_stdouts": False,
+        "logging_config": logs.logging_config(settings),
+    }
+
+
+def _credentials(settings: Settings) -> SASLCredentials | SSLCredentials | None:
+    tls = kafka.tls_context(settings)
+    if settings.kafka_security_protocol.startswith("SASL") and settings.kafka_sasl_password is not None:
+        return SASLCredentials(
+            username=settings.kafka_sasl_username,
+            password=settings.kafka_sasl_password.get_secret_value(),
+            mechanism=settings.kafka_sasl_mechanism,
+            ssl_context=tls,
+        )
+    return None if tls is None else SSLCredentials(tls)
