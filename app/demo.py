@@ -76,7 +76,7 @@ def calls_in(folder: Path) -> list[DemoCall]:
     if not paths:
         known = ", ".join(sorted(suffix.removeprefix(".") for suffix in _RECORDING_SUFFIXES))
         raise DemoError(f"There is no recording in {folder} (looked for {known}).")
-    ids = _call_ids(path.relative_to(folder) for path in paths)
+    ids = call_ids(path.relative_to(folder) for path in paths)
     return [DemoCall(path, {"call_id": call_id}) for path, call_id in zip(paths, ids, strict=True)]
 
 
@@ -196,6 +196,8 @@ class _Shown:
 def result_table(results: Sequence[DemoResult], *, base: Path) -> Table:
     """The table at the end; paths are told from ``base`` where they lie below it."""
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    table.caption = "The noise floor is that of the noisiest channel, at the loudness of the file it is in."
+    table.caption_justify = "left"
     table.add_column("call", no_wrap=True)
     table.add_column("duration", justify="right", no_wrap=True)
     table.add_column("loudness, LUFS", justify="right", no_wrap=True)
@@ -242,7 +244,7 @@ async def _every_row(reader: StatusReader) -> list[CallSummary]:
         wanted = CallFilter(limit=MAX_PAGE_CALLS, cursor=Cursor.decode(page.next_cursor))
 
 
-def _call_ids(paths: Iterable[Path]) -> list[str]:
+def call_ids(paths: Iterable[Path]) -> list[str]:
     """An id for each file from its name, a number added where two would be the same."""
     ids: dict[str, None] = {}
     for path in paths:

@@ -111,7 +111,7 @@ class EmbeddedService:
 
     async def __aenter__(self) -> Self:
         bind = os.environ.get("CLEARCALL_WEB_BIND") or LOOPBACK
-        port = _choose_port(self._port, bind)
+        port = choose_port(self._port, bind)
         async with AsyncExitStack() as exits:
             self._tell("Starting Postgres, S3 and the broker")
             await exits.enter_async_context(self.stack)
@@ -169,7 +169,8 @@ class EmbeddedService:
         return self._worker
 
 
-def _choose_port(wanted: int | None, bind: str) -> int:
+def choose_port(wanted: int | None, bind: str) -> int:
+    """The port of the pages; None lets it be another where the usual one is taken. Raises EmbeddedError."""
     if wanted is None:
         return DEFAULT_PORT if is_free(DEFAULT_PORT, bind) else free_port()
     if not is_free(wanted, bind):

@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -132,7 +132,9 @@ class EmbeddedStack:
             "POSTGRES_DSN": dsn,
             "S3_BUCKET": OUTPUT_BUCKET,
             "SOURCE_S3_BUCKET": SOURCE_BUCKET,
-            "SOURCES": json.dumps(self._sources(os.environ)),
+            "SOURCES": json.dumps(
+                merged_sources(os.environ.get("CLEARCALL_SOURCES"), recordings=self.recordings)
+            ),
             "DATA_DIR": str(self.data),
             "EMBEDDED": "true",
         }
@@ -142,14 +144,6 @@ class EmbeddedStack:
             settings[f"{prefix}S3_ACCESS_KEY"] = store.access_key
             settings[f"{prefix}S3_SECRET_KEY"] = store.secret_key
         return {f"CLEARCALL_{name}": value for name, value in settings.items()}
-
-    def _sources(self, given: Mapping[str, str]) -> dict[str, list[str]]:
-        """What the user allows, and what the stack itself holds."""
-        sources = _parse_sources(given.get("CLEARCALL_SOURCES"))
-        own = [f"s3://{SOURCE_BUCKET}"] + ([self.recordings.as_uri()] if self.recordings else [])
-        everybody = sources.setdefault("*", [])
-        everybody += [rule for rule in own if rule not in everybody]
-        return sources
 
     def _make_folders(self) -> None:
         for folder in (self.logs, self.data / "s3"):
@@ -216,6 +210,15 @@ def write_private(path: Path, text: str) -> None:
         file.flush()
         os.fsync(descriptor)
     unfinished.replace(path)
+
+
+def merged_sources(given: str | None, *, recordings: Path | None) -> dict[str, list[str]]:
+    """What the user allows (``CLEARCALL_SOURCES``), and what the stack itself holds. Raises EmbeddedError."""
+    sources = _parse_sources(given)
+    own = [f"s3://{SOURCE_BUCKET}"] + ([recordings.as_uri()] if recordings else [])
+    everybody = sources.setdefault("*", [])
+    everybody += [rule for rule in own if rule not in everybody]
+    return sources
 
 
 def _parse_sources(text: str | None) -> dict[str, list[str]]:
