@@ -164,7 +164,7 @@ def _print_places(service: EmbeddedService, env_file: Path | None, console: Cons
     settings = service.settings()
     places = {
         "status page": service.url,
-        "broker": f"{settings.kafka_bootstrap}, for this one worker; what it holds is gone when it stops",
+        "broker": f"{settings.kafka_bootstrap}, volatile (it keeps nothing when it stops) and for this one worker",
         "database": database_address(settings.dsn),
         "object store": f"{settings.s3_endpoint}, recordings in {settings.source_s3_bucket}, "
         f"outputs in {settings.s3_bucket}",
