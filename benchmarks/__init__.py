@@ -1,0 +1,1 @@
+"""Benchmarks; their last figures are in README.md beside this file."""
