@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -129,9 +130,7 @@ class Cleaner:
             source = events.source_of(claim.event, fetched.path)
             report = await self._executor.clean(source, claim.chain, folder / "out")
             renditions = await self._put(claim, report, folder / "out")
-        event = events.cleaned(
-            claim, report, renditions, source=self._source, cleaned_at=datetime.now(UTC)
-        )
+        event = events.cleaned(claim, report, renditions, source=self._source, cleaned_at=datetime.now(UTC))
         ours = await self._patiently(lambda: self._claims.finish(claim, report, renditions, event))
         seconds = time.monotonic() - started
         if ours:
@@ -166,10 +165,14 @@ class Cleaner:
         prefix = f"{event.tenant_id}/{event.call_id}/{event.recording_id}/{claim.chain.digest}"
         stored = []
         for rendition in report.renditions:
-            file = Path(rendition.path)
+            name = Path(rendition.path).name
             media_type = MEDIA_TYPES[rendition.format]
-            put = lambda: self._store.put(  # noqa: E731
-                f"{prefix}/{file.name}", out_dir / file.name, sha256=rendition.sha256, media_type=media_type
+            put = partial(
+                self._store.put,
+                f"{prefix}/{name}",
+                out_dir / name,
+                sha256=rendition.sha256,
+                media_type=media_type,
             )
             stored.append(
                 StoredRendition(
@@ -189,7 +192,9 @@ class Cleaner:
         try:
             if error.retriable and not self._retry.is_last(claim):
                 delay_s = self._retry.delay_s(claim.attempt)
-                log.warning("attempt failed", code=error.code, reason=error.message, retry_in_s=round(delay_s, 1))
+                log.warning(
+                    "attempt failed", code=error.code, reason=error.message, retry_in_s=round(delay_s, 1)
+                )
                 await self._patiently(lambda: self._claims.retry(claim, error, delay_s=delay_s))
                 return
             event = events.failed(claim, error, source=self._source, failed_at=datetime.now(UTC))
@@ -223,7 +228,7 @@ class _InWork(NamedTuple):
 class CleaningAgent:
     """Claims due calls and cleans them side by side, up to ``slots`` at once, renewing their leases."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (its parts, and four settings)
         self,
         *,
         cleaner: Cleaner,
@@ -325,7 +330,5 @@ class CleaningAgent:
                 work.task.cancel()
 
     async def _pause(self) -> None:
-        try:
+        with suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), self._poll_s)
-        except TimeoutError:
-            pass

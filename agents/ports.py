@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from agents.errors import CallError
@@ -98,7 +98,7 @@ class StoredRendition:
     channels: int
     frames: int
     duration_s: float
-    after: dict[str, object]
+    after: dict[str, Any]
 
 
 class Inbox(Protocol):
@@ -188,5 +188,3 @@ class Observer(Protocol):
 
     def failed(self, code: str) -> None:
         """A call was given up, or an event rejected."""
-
-

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
 
 import faust
 import structlog
@@ -52,12 +52,12 @@ def attach(app: faust.App, services: Services) -> None:
     @app.agent(topic, name="intake", concurrency=1)
     async def intake(stream: faust.StreamT[bytes]) -> None:
         # noack: Faust would also ack an event whose body fails or is cancelled, and so lose it.
-        noack = stream.noack()
+        noack = stream.noack()  # type: ignore[attr-defined]
         async for event in noack.events():
             if await take(app, services, event):
                 await noack.ack(event)
 
-    add_routes(app.web.web_app, services)
+    add_routes(app.web.web_app, services)  # type: ignore[attr-defined]  # the aiohttp driver's own
 
 
 async def take(app: faust.App, services: Services, event: EventT[bytes]) -> bool:
@@ -68,14 +68,15 @@ async def take(app: faust.App, services: Services, event: EventT[bytes]) -> bool
         try:
             assert services.intake is not None  # noqa: S101  (services start before the consumer)
             await services.intake.take(raw)
-            return True
         except Outage as outage:
             if not said:
                 log.warning("intake waits", part=outage.part, reason=outage.detail, offset=raw.offset)
                 said = True
+        else:
+            return True
         if app.should_stop or app.rebalancing:
             # A stop and a rebalance wait until nothing is unacked: forget this event, so that neither hangs.
-            app.consumer.unacked.discard(event.message)  # type: ignore[attr-defined]
+            app.consumer.unacked.discard(event.message)
             log.info("event handed back unacked", partition=raw.partition, offset=raw.offset)
             return False
         await asyncio.sleep(0.25)
@@ -84,12 +85,16 @@ async def take(app: faust.App, services: Services, event: EventT[bytes]) -> bool
 def _raw(event: EventT[bytes]) -> RawEvent:
     message = event.message
     headers = message.headers or ()
+    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    timestamp_s = cast(
+        "float | None", message.timestamp
+    )  # None where the record has none, whatever Faust says
     return RawEvent(
         topic=message.topic,
         partition=message.partition,
         offset=message.offset,
-        timestamp_ms=None if message.timestamp is None else round(message.timestamp * 1000),
-        headers=tuple(headers.items() if isinstance(headers, dict) else headers),
+        timestamp_ms=None if timestamp_s is None else round(timestamp_s * 1000),
+        headers=tuple(pairs),
         value=message.value,
     )
 
@@ -103,6 +108,8 @@ class ServicesFirst(BootStrategy):
 
     def server(self) -> Iterable[ServiceT]:
         """Give what a worker starts, in order; it is stopped the other way round."""
+        # Faust makes its own folder in there, but not the one that it is in.
+        self._services.settings.data_dir.mkdir(parents=True, exist_ok=True)
         return self._chain(
             self.sensors(),
             self.web_server(),

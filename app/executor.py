@@ -75,7 +75,8 @@ class ProcessDspExecutor:
     async def clean(self, source: Source, chain: ResolvedChain, out_dir: Path) -> CleanReport:
         """Run the chain in a process of its own.
 
-        Raises:
+        Raises
+        ------
             CallError: what the DSP refused; or the process crashed or took too long, and was replaced.
             Outage: no process could be started.
         """
@@ -94,7 +95,6 @@ class ProcessDspExecutor:
         try:
             answer = await self._exchange(child, asked)
             answered = True
-            return answer
         except _Crashed as crash:
             raise CallError(
                 "dsp_crashed",
@@ -105,6 +105,7 @@ class ProcessDspExecutor:
         finally:
             if not answered:
                 await asyncio.shield(child.kill())
+        return answer
 
     async def _exchange(self, child: _Child, asked: dict[str, Any]) -> dict[str, Any]:
         await child.start()

@@ -46,7 +46,8 @@ class RecordingFetcher:
     async def fetch(self, *, tenant_id: str, url: str, to: Path) -> Fetched:
         """Stream the recording to a file.
 
-        Raises:
+        Raises
+        ------
             CallError: not allowed, not there, too large, too slow, or refused.
             Outage: our source store or the scratch disk is away.
         """
@@ -99,7 +100,9 @@ class RecordingFetcher:
             ) as response:
                 yield response
         except httpx.InvalidURL as error:
-            raise CallError("bad_address", f"{strip_address(url)} is no valid address: {error}", retriable=False) from None
+            raise CallError(
+                "bad_address", f"{strip_address(url)} is no valid address: {error}", retriable=False
+            ) from None
         except httpx.HTTPError as error:
             reason = str(error) or type(error).__name__
             if scheme == "s3":
@@ -141,7 +144,7 @@ class RecordingFetcher:
                 retriable=False,
             )
         digest, size_bytes = hashlib.sha256(), 0
-        with _scratch_errors(), to.open("wb") as file:  # noqa: ASYNC230  (to the page cache)
+        with _scratch_errors(), to.open("wb") as file:
             async for chunk in response.aiter_raw(_CHUNK_BYTES):
                 size_bytes += len(chunk)
                 if size_bytes > self._max_bytes:
@@ -162,7 +165,9 @@ class RecordingFetcher:
         except FileNotFoundError:
             raise CallError("source_not_found", f"{path} does not exist.", retriable=True) from None
         except OSError as error:
-            raise CallError("source_refused", f"{path} cannot be read: {error.strerror}.", retriable=False) from error
+            raise CallError(
+                "source_refused", f"{path} cannot be read: {error.strerror}.", retriable=False
+            ) from error
         digest, size_bytes = hashlib.sha256(), 0
         with source, _scratch_errors(), to.open("wb") as file:
             while chunk := source.read(_CHUNK_BYTES):

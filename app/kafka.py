@@ -99,17 +99,16 @@ class EventSender:
     async def __call__(self, events: Sequence[OutgoingEvent]) -> frozenset[str]:
         """Send events and answer the ids that are confirmed. Raises Outage where none could be."""
         producer = await self._started()
-        sending = []
         try:
-            for event in events:
-                sending.append(
-                    await producer.send(
-                        self._settings.topic(event.topic_suffix),
-                        value=event.value,
-                        key=event.key,
-                        headers=list(event.headers),
-                    )
+            sending = [
+                await producer.send(
+                    self._settings.topic(event.topic_suffix),
+                    value=event.value,
+                    key=event.key,
+                    headers=list(event.headers),
                 )
+                for event in events
+            ]
             outcomes = await asyncio.gather(*sending, return_exceptions=True)
         except (KafkaError, OSError) as error:
             await self.close()

@@ -23,12 +23,18 @@ class Metrics:
         self.registry = CollectorRegistry()
         r = self.registry
         self._processed = Counter("clearcall_jobs_processed", "Calls cleaned", ["chain"], registry=r)
-        self._failed = Counter("clearcall_jobs_failed", "Calls given up and events rejected", ["code"], registry=r)
+        self._failed = Counter(
+            "clearcall_jobs_failed", "Calls given up and events rejected", ["code"], registry=r
+        )
         self._duration = Histogram(
             "clearcall_job_duration_seconds", "From claim to result", buckets=_JOB_BUCKETS_S, registry=r
         )
         self._stage = Histogram(
-            "clearcall_stage_duration_seconds", "One DSP stage of one call", ["stage"], buckets=_STAGE_BUCKETS_S, registry=r
+            "clearcall_stage_duration_seconds",
+            "One DSP stage of one call",
+            ["stage"],
+            buckets=_STAGE_BUCKETS_S,
+            registry=r,
         )
         self._active = Gauge("clearcall_worker_active", "Calls in work in this worker", registry=r)
         self._depth = Gauge("clearcall_queue_depth", "Results by status", ["status"], registry=r)
@@ -36,7 +42,10 @@ class Metrics:
         self._audio = Counter("clearcall_audio_seconds", "Audio cleaned, in seconds of recording", registry=r)
         self._unsent = Gauge("clearcall_outbox_unsent", "Events that wait to be sent", registry=r)
         self._snr = Histogram(
-            "clearcall_snr_improvement_db", "Gain in SNR of each channel", buckets=_DECIBEL_BUCKETS, registry=r
+            "clearcall_snr_improvement_db",
+            "Gain in SNR of each channel",
+            buckets=_DECIBEL_BUCKETS,
+            registry=r,
         )
         self._loudness_error = Histogram(
             "clearcall_loudness_error_lu",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import xml.etree.ElementTree as ElementTree
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote, urlsplit
+from xml.etree import ElementTree
 
 import httpx
 import minio.error
@@ -89,7 +89,9 @@ class S3Client:
     def signed(self, method: str, bucket: str, key: str) -> str:
         """A signed address for one request: a secret for 15 minutes, never to be logged."""
         if self.config.access_key is None or self.config.secret_key is None:
-            raise Outage(self.config.part, "no credentials are set: set CLEARCALL_S3_ACCESS_KEY and _SECRET_KEY")
+            raise Outage(
+                self.config.part, "no credentials are set: set CLEARCALL_S3_ACCESS_KEY and _SECRET_KEY"
+            )
         return self._minio.get_presigned_url(method, bucket, key, expires=_SIGNED_FOR)
 
     async def ensure_bucket(self, bucket: str) -> None:
@@ -149,7 +151,9 @@ class S3Client:
         except minio.error.S3Error as error:
             raise self._refused(error.response.status, error.code or "", what) from error
         except (minio.error.MinioException, urllib3.exceptions.HTTPError, ValueError) as error:
-            raise Outage(self.config.part, f"could not {what}: {_first_line(error)} ({self.config.endpoint})") from error
+            raise Outage(
+                self.config.part, f"could not {what}: {_first_line(error)} ({self.config.endpoint})"
+            ) from error
 
     async def _request(
         self,
@@ -163,7 +167,9 @@ class S3Client:
         try:
             return await self._http.request(method, address, headers=headers, content=content)
         except httpx.HTTPError as error:
-            raise Outage(self.config.part, f"could not {what}: {_reason(error, self.config.endpoint)}") from error
+            raise Outage(
+                self.config.part, f"could not {what}: {_reason(error, self.config.endpoint)}"
+            ) from error
 
     def _check(self, response: httpx.Response, what: str) -> None:
         if response.is_success:
@@ -187,7 +193,8 @@ class S3ObjectStore:
         url = f"s3://{self._bucket}/{quote(key, safe='/:@._-')}"
         try:
             if await self._client.put(self._bucket, key, path, media_type=media_type, only_new=True):
-                return ObjectRef(url=url, sha256=sha256, bytes=path.stat().st_size)
+                size_bytes = path.stat().st_size  # noqa: ASYNC240  (read a moment ago)
+                return ObjectRef(url=url, sha256=sha256, bytes=size_bytes)
             # An earlier attempt stored it. The same chain gives the same bytes on the same kind of machine; where
             # it does not, the object that consumers may already have read is the one that counts.
             there, size_bytes = await self._client.digest(self._bucket, key)
@@ -204,7 +211,7 @@ def _md5_of(path: Path) -> tuple[str, int]:
 
 
 async def _chunks(path: Path) -> AsyncIterator[bytes]:
-    with path.open("rb") as file:  # noqa: ASYNC230  (written a moment ago: it is in the page cache)
+    with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
             yield chunk
 

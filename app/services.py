@@ -21,8 +21,16 @@ from app import kafka
 from app.executor import ProcessDspExecutor
 from app.fetch import RecordingFetcher
 from app.metrics import Metrics
-from app.parts import PartHealth, check_kafka, check_parts, check_postgres, check_s3, http_client
-from app.parts import output_s3_config, source_s3_config
+from app.parts import (
+    PartHealth,
+    check_kafka,
+    check_parts,
+    check_postgres,
+    check_s3,
+    http_client,
+    output_s3_config,
+    source_s3_config,
+)
 from app.postgres.claims import PostgresClaims
 from app.postgres.inbox import PostgresInbox
 from app.postgres.outbox import PostgresOutbox
@@ -57,6 +65,19 @@ class Services(Service):
         self.metrics = Metrics()
         self.chains = load_chains(settings)
         self.intake: Intake | None = None
+        # Nothing of this opens anything: pages ask about the parts, and a start that fails stops this service,
+        # before ``on_start``.
+        self._http = http_client()
+        self._s3 = S3Client(output_s3_config(settings), self._http)
+        self._source_s3 = S3Client(source_s3_config(settings), self._http)
+        self._sender = kafka.EventSender(settings)
+        self._scratch = ScratchFolder(settings.scratch, min_free_bytes=settings.scratch_min_free_bytes)
+        self._executor = ProcessDspExecutor(
+            processes=settings.workers,
+            limits=dsp.Limits(max_duration_s=settings.max_duration_s),
+            deadline=settings.deadline,
+            memory_bytes=settings.dsp_memory_bytes,
+        )
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._agent: CleaningAgent | None = None
         self._relay: Relay | None = None
@@ -84,7 +105,9 @@ class Services(Service):
             with suppress(Outage):
                 health = await self.status.queue_health()
                 self.metrics.queue(
-                    depth=health.depth, oldest_seconds=health.oldest_seconds, outbox_unsent=health.outbox_unsent
+                    depth=health.depth,
+                    oldest_seconds=health.oldest_seconds,
+                    outbox_unsent=health.outbox_unsent,
                 )
         return self.metrics.exposition()
 
@@ -93,17 +116,6 @@ class Services(Service):
     async def on_start(self) -> None:
         """Wait for every part, then start the processes and loops."""
         settings = self.settings
-        self._http = http_client()
-        self._s3 = S3Client(output_s3_config(settings), self._http)
-        self._source_s3 = S3Client(source_s3_config(settings), self._http)
-        self._sender = kafka.EventSender(settings)
-        self._scratch = ScratchFolder(settings.scratch, min_free_bytes=settings.scratch_min_free_bytes)
-        self._executor = ProcessDspExecutor(
-            processes=settings.workers,
-            limits=dsp.Limits(max_duration_s=settings.max_duration_s),
-            deadline=settings.deadline,
-            memory_bytes=settings.dsp_memory_bytes,
-        )
         await self._wait_for_parts()
         if self.should_stop:
             return
@@ -228,5 +240,3 @@ class Services(Service):
     async def ready(self) -> PartHealth:
         """Whether this worker can serve: Postgres is reachable and its schema at head."""
         return await check_postgres(self.settings)
-
-

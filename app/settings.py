@@ -11,6 +11,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.sources import SourceRule
+
 _MIB = 1024 * 1024
 
 
@@ -30,14 +32,17 @@ class Settings(BaseSettings):
     kafka_sasl_username: str | None = None
     kafka_sasl_password: SecretStr | None = None
     kafka_ca_file: Path | None = Field(None, description="CA certificates for TLS; the system's if unset")
-    topic_prefix: str = Field("", pattern=r"^[A-Za-z0-9._-]{0,100}$", description="put before every topic's name")
+    topic_prefix: str = Field(
+        "", pattern=r"^[A-Za-z0-9._-]{0,100}$", description="put before every topic's name"
+    )
     topic_partitions: int = Field(4, ge=1, le=1000, description="partitions of a topic that `topics` creates")
     topic_replication: int = Field(1, ge=1, le=10)
     group_id: str = Field("clearcall", min_length=1, description="consumer group of the intake")
 
     # -- Postgres
     postgres_dsn: SecretStr = Field(
-        SecretStr("postgresql://clearcall@127.0.0.1:5432/clearcall"), description="postgresql://… of the database"
+        SecretStr("postgresql://clearcall@127.0.0.1:5432/clearcall"),
+        description="postgresql://… of the database",
     )
 
     # -- Where outputs go, and where recordings lie
@@ -58,13 +63,21 @@ class Settings(BaseSettings):
 
     # -- The work
     chain_file: Path | None = Field(None, description="YAML or JSON; the shipped chains if unset")
-    workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256, description="DSP processes")
+    workers: int = Field(
+        default_factory=lambda: os.cpu_count() or 1, ge=1, le=256, description="DSP processes"
+    )
     data_dir: Path = Path(".clearcall")
-    scratch_dir: Path | None = Field(None, description="on disk, for files in work; DATA_DIR/scratch if unset")
-    scratch_min_free_bytes: int = Field(512 * _MIB, ge=0, description="no call is claimed with less free space")
+    scratch_dir: Path | None = Field(
+        None, description="on disk, for files in work; DATA_DIR/scratch if unset"
+    )
+    scratch_min_free_bytes: int = Field(
+        512 * _MIB, ge=0, description="no call is claimed with less free space"
+    )
     max_recording_bytes: int = Field(2048 * _MIB, ge=1)
     max_duration_s: float = Field(2 * 3600.0, gt=0)
-    deadline_s: float | None = Field(None, gt=0, description="of one call's cleaning; 120 + duration/10 if unset")
+    deadline_s: float | None = Field(
+        None, gt=0, description="of one call's cleaning; 120 + duration/10 if unset"
+    )
     dsp_memory_bytes: int = Field(
         8192 * _MIB, ge=0, description="address space a DSP process may take; 0: unlimited"
     )
@@ -83,13 +96,13 @@ class Settings(BaseSettings):
     worker_name: str = Field(
         default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}", min_length=1, max_length=200
     )
-    embedded: bool = Field(False, description="set by `clearcall up`: the broker is volatile and for one worker")
+    embedded: bool = Field(
+        False, description="set by `clearcall up`: the broker is volatile and for one worker"
+    )
 
     @field_validator("sources")
     @classmethod
     def _sources_name_a_scheme(cls, sources: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-        from app.sources import SourceRule
-
         for rules in sources.values():
             for rule in rules:
                 SourceRule.parse(rule)

@@ -43,7 +43,9 @@ class Address:
         if not parts.hostname:
             raise ValueError("the address names no host")
         port = parts.port or _DEFAULT_PORTS[scheme]
-        return cls(scheme, f"{parts.hostname.lower().rstrip('.')}:{port}", _plain_path(unquote(parts.path or "/")))
+        return cls(
+            scheme, f"{parts.hostname.lower().rstrip('.')}:{port}", _plain_path(unquote(parts.path or "/"))
+        )
 
 
 def _plain_path(path: str) -> str:

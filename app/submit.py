@@ -34,7 +34,7 @@ async def submit_recordings(
     chain: str | None = None,
 ) -> list[str]:
     """Publish one event a recording; answers the call ids. Raises Outage, SchemaError."""
-    events = []
+    events: list[dict[str, Any]] = []
     async with http_client() as http:
         store = S3Client(source_s3_config(settings), http)
         for recording in recordings:
@@ -93,4 +93,3 @@ def new_call_id(recording: str) -> str:
     name = unquote(urlsplit(recording).path if "://" in recording else recording)
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(name).stem).strip("-._")[:100] or "call"
     return f"{stem}-{secrets.token_hex(3)}"
-

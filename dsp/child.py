@@ -18,14 +18,19 @@ import os
 import resource
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import IO, Any
+
+import dsp
 
 _PR_SET_PDEATHSIG = 1
 _MOST_OPEN_FILES = 64
 
 
-def request(source: Any, chain: Any, out_dir: Path, limits: Any) -> dict[str, Any]:
+def request(
+    source: dsp.Source, chain: dsp.ResolvedChain, out_dir: Path, limits: dsp.Limits
+) -> dict[str, Any]:
     """Write a request as JSON types; the other end of ``_answer``."""
     return {
         "source": {**dataclasses.asdict(source), "path": str(source.path)},
@@ -48,8 +53,6 @@ def main() -> None:
 
 
 def _answer(asked: dict[str, Any], answers: IO[str]) -> dict[str, Any]:
-    import dsp
-
     try:
         source = _source(asked["source"])
         limits = dsp.Limits(**asked["limits"])
@@ -60,19 +63,17 @@ def _answer(asked: dict[str, Any], answers: IO[str]) -> dict[str, Any]:
     except dsp.DspError as error:
         return _error(error.code, str(error), retriable=error.retriable)
     except MemoryError:
-        return _error("out_of_memory", "The recording needs more memory than a DSP process may take.", retriable=False)
+        return _error(
+            "out_of_memory", "The recording needs more memory than a DSP process may take.", retriable=False
+        )
     except OSError as error:
         return _error("scratch_failed", f"The scratch disk failed: {error}.", retriable=True)
-    except Exception as error:  # the parent decides; the process is as good as before
-        import traceback
-
+    except Exception as error:  # noqa: BLE001  (the parent decides; the process is as good as before)
         traceback.print_exc()
         return _error("dsp_failed", f"The chain failed: {type(error).__name__}: {error}.", retriable=True)
 
 
-def _source(told: dict[str, Any]) -> Any:
-    import dsp
-
+def _source(told: dict[str, Any]) -> dsp.Source:
     encoding = told["encoding"]
     return dsp.Source(
         path=Path(told["path"]),
@@ -107,8 +108,6 @@ def _take_stdout() -> IO[str]:
 
 def _warm_up() -> None:
     """Import what a call needs, so that no call waits for it."""
-    import dsp
-
     dsp.warm_up()
 
 

@@ -1,0 +1,1 @@
+"""The database's schema: Alembic, with raw SQL in ``versions/``."""

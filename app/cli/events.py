@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, TypeVar
 from uuid import UUID
 
 import typer
@@ -13,6 +14,8 @@ import typer
 if TYPE_CHECKING:
     from app.postgres.rejected import RejectedEvents
     from app.settings import Settings
+
+T = TypeVar("T")
 
 rejected = typer.Typer(name="rejected", help="Events that could not become a call.", no_args_is_help=True)
 
@@ -24,7 +27,9 @@ def register(cli: typer.Typer) -> None:
 
 
 def schema(
-    name: Annotated[str | None, typer.Argument(help="An event's name, or asyncapi; left out: what there is.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="An event's name, or asyncapi; left out: what there is.")
+    ] = None,
     topic_prefix: Annotated[str, typer.Option(help="Prefix of the topics in the AsyncAPI document.")] = "",
 ) -> None:
     """Print an event's JSON Schema, or the AsyncAPI document."""
@@ -38,7 +43,9 @@ def schema(
     elif name in SCHEMA_NAMES:
         typer.echo(json.dumps(json_schema(name), indent=2))
     else:
-        typer.echo(f"No schema is called {name!r}; there are {', '.join((*SCHEMA_NAMES, 'asyncapi'))}.", err=True)
+        typer.echo(
+            f"No schema is called {name!r}; there are {', '.join((*SCHEMA_NAMES, 'asyncapi'))}.", err=True
+        )
         raise typer.Exit(2)
 
 
@@ -113,12 +120,12 @@ def replay_rejected(
     typer.echo(result)
 
 
-def _run(work):  # type: ignore[no-untyped-def]
+def _run(work: Callable[[RejectedEvents, Settings], Awaitable[T]]) -> T:
     from app.postgres.pool import open_pool, translated
     from app.postgres.rejected import RejectedEvents
     from app.settings import Settings
 
-    async def run():  # type: ignore[no-untyped-def]
+    async def run() -> T:
         settings = Settings()
         with translated():
             pool = await open_pool(settings.dsn, size=2)

@@ -115,7 +115,10 @@ def _print(parts: list[PartHealth], settings: Settings) -> None:
         console.print(Text(f"  CLEARCALL_{name.upper()}={value}"))
     if not settings.sources:
         console.print(
-            Text("\nCLEARCALL_SOURCES is empty: no tenant may name any recording, every call will fail.", style="yellow")
+            Text(
+                "\nCLEARCALL_SOURCES is empty: no tenant may name any recording, every call will fail.",
+                style="yellow",
+            )
         )
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from app.calls import CallDetail, CallSummary
+    from app.postgres.status import StatusReader
     from app.settings import Settings
 
 T = TypeVar("T")
@@ -34,9 +35,13 @@ def register(cli: typer.Typer) -> None:
 
 
 def submit(
-    recordings: Annotated[list[str], typer.Argument(help="Files, or addresses (s3://…, https://…).", show_default=False)],
+    recordings: Annotated[
+        list[str], typer.Argument(help="Files, or addresses (s3://…, https://…).", show_default=False)
+    ],
     tenant: Annotated[str, typer.Option(help="Whose calls.")] = "default",
-    call_id: Annotated[str | None, typer.Option(help="Id of the call, for one recording; else made from its name.")] = None,
+    call_id: Annotated[
+        str | None, typer.Option(help="Id of the call, for one recording; else made from its name.")
+    ] = None,
     channels: Annotated[str | None, typer.Option(help="Roles by channel: agent,customer.")] = None,
     chain: Annotated[str | None, typer.Option(help="Name of a chain.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until every call has ended.")] = False,
@@ -101,7 +106,7 @@ def retry(
     typer.echo(f"Call {call_id}: {queued} result{'s' if queued > 1 else ''} queued again.")
 
 
-def _reader(pool: asyncpg.Pool[asyncpg.Record]):  # type: ignore[no-untyped-def]
+def _reader(pool: asyncpg.Pool[asyncpg.Record]) -> StatusReader:
     from app.postgres.status import StatusReader
 
     return StatusReader(pool)
@@ -143,7 +148,10 @@ async def _wait(settings: Settings, call_ids: list[str], tenant: str) -> bool:
                     left.remove(call_id)
                     well &= detail.status == CallStatus.CLEANED
                     reason = f": {detail.error.message}" if detail.error else ""
-                    print(f"{call_id} {detail.status} after {time.monotonic() - started:.1f} s{reason}", file=sys.stderr)
+                    print(
+                        f"{call_id} {detail.status} after {time.monotonic() - started:.1f} s{reason}",
+                        file=sys.stderr,
+                    )
     return well
 
 
@@ -162,7 +170,9 @@ def _print_calls(calls: tuple[CallSummary, ...]) -> None:
             Text(call.tenant_id or "?"),
             f"{call.queued_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}",
             "" if call.duration_s is None else f"{call.duration_s:.1f} s",
-            "" if call.before_lufs is None or call.after_lufs is None else f"{call.before_lufs:.1f} → {call.after_lufs:.1f} LUFS",
+            ""
+            if call.before_lufs is None or call.after_lufs is None
+            else f"{call.before_lufs:.1f} → {call.after_lufs:.1f} LUFS",
             str(call.attempts),
             Text(f"{call.error.code}: {call.error.message}" if call.error else ""),
         )
@@ -171,10 +181,16 @@ def _print_calls(calls: tuple[CallSummary, ...]) -> None:
 
 def _described(detail: CallDetail) -> str:
     told = json.loads(detail.model_dump_json())
-    lines = [f"{name:<14}{told[name]}" for name in ("call_id", "tenant_id", "recording_id", "status", "attempts", "queued_at")]
-    lines += [f"{name:<14}{told[name]}" for name in ("started_at", "finished_at", "result_id") if told[name] is not None]
+    lines = [
+        f"{name:<14}{told[name]}"
+        for name in ("call_id", "tenant_id", "recording_id", "status", "attempts", "queued_at")
+    ]
+    lines += [
+        f"{name:<14}{told[name]}"
+        for name in ("started_at", "finished_at", "result_id")
+        if told[name] is not None
+    ]
     if detail.error:
         lines.append(f"{'error':<14}{detail.error.code}: {detail.error.message}")
     lines += [f"{rendition.name:<14}{rendition.url}" for rendition in detail.renditions]
     return "\n".join(lines)
-

@@ -90,7 +90,9 @@ class PostgresInbox:
                 return is_new
 
 
-async def _keep_recording(connection: asyncpg.pool.PoolConnectionProxy[asyncpg.Record], new: NewResult) -> None:
+async def _keep_recording(
+    connection: asyncpg.pool.PoolConnectionProxy[asyncpg.Record], new: NewResult
+) -> None:
     event, recording = new.event, new.event.recording
     row = await connection.fetchrow(
         _KEEP_RECORDING, event.tenant_id, event.call_id, event.recording_id, recording.url, recording.sha256

@@ -22,7 +22,10 @@ _MARK = "UPDATE outbox SET sent_at = now() WHERE outbox_id = ANY ($1::bigint[])"
 
 
 async def enqueue(
-    connection: asyncpg.pool.PoolConnectionProxy[asyncpg.Record], event: OutgoingEvent, *, result_id: UUID | None
+    connection: asyncpg.pool.PoolConnectionProxy[asyncpg.Record],
+    event: OutgoingEvent,
+    *,
+    result_id: UUID | None,
 ) -> None:
     """Put an event into the outbox, once, in the caller's transaction."""
     await connection.execute(

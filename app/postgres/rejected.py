@@ -69,7 +69,9 @@ class RejectedEvents:
     async def get(self, rejected_id: UUID) -> RejectedEvent | None:
         """One rejected event; None where there is none of that id."""
         with translated():
-            row = await self._pool.fetchrow("SELECT * FROM rejected_events WHERE rejected_id = $1", rejected_id)
+            row = await self._pool.fetchrow(
+                "SELECT * FROM rejected_events WHERE rejected_id = $1", rejected_id
+            )
         return None if row is None else _event(row)
 
     async def replay(self, rejected_id: UUID, chains: ChainFile) -> str | None:

@@ -1,0 +1,1 @@
+"""One file a version; one that has landed is never edited."""
