@@ -37,6 +37,12 @@ class AudioBuffer:
         """Length in seconds."""
         return self.frames / self.sample_rate_hz
 
+    def silenced(self, pauses: tuple[Pause, ...]) -> AudioBuffer:
+        """Give the same audio with nothing in the pauses."""
+        return self.with_samples(
+            np.where(paused(self.frames, self.sample_rate_hz, pauses)[:, None], 0.0, self.samples)
+        )
+
     def with_samples(self, samples: Samples) -> AudioBuffer:
         """Give the same audio with other samples of the same shape."""
         if samples.shape != self.samples.shape:
@@ -112,21 +118,12 @@ class Limits:
     """Highest sample rate."""
 
 
-def audible(audio: AudioBuffer, pauses: tuple[Pause, ...]) -> Samples:
-    """Give the samples outside the pauses, shape (frames left, channels)."""
-    if not pauses:
-        return audio.samples
-    keep = np.ones(audio.frames, dtype=np.bool_)
-    for start, end in pause_frames(audio, pauses):
-        keep[start:end] = False
-    kept: Samples = audio.samples[keep]
-    return kept
-
-
-def pause_frames(audio: AudioBuffer, pauses: tuple[Pause, ...]) -> list[tuple[int, int]]:
-    """Give the pauses as spans of frames, cut to the audio."""
-    rate = audio.sample_rate_hz
-    return [
-        (min(audio.frames, int(pause.start_s * rate)), min(audio.frames, int(np.ceil(pause.end_s * rate))))
-        for pause in pauses
-    ]
+def paused(frames: int, sample_rate_hz: int, pauses: tuple[Pause, ...]) -> NDArray[np.bool_]:
+    """Tell which frames lie in a pause, shape (frames,)."""
+    inside = np.zeros(frames, dtype=np.bool_)
+    for pause in pauses:
+        start, end = (
+            min(seconds * sample_rate_hz, float(frames)) for seconds in (pause.start_s, pause.end_s)
+        )
+        inside[int(start) : int(np.ceil(end))] = True
+    return inside

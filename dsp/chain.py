@@ -25,7 +25,9 @@ def _read_stage(told: object) -> object:
     if isinstance(told, str):
         told = {told: {}}
     if not isinstance(told, dict) or len(told) != 1:
-        raise ValueError("a stage is written as one name with its options, as in - normalize: {target_lufs: -16}")
+        raise ValueError(
+            "a stage is written as one name with its options, as in - normalize: {target_lufs: -16}"
+        )
     (name, options), *_ = told.items()
     if name not in REGISTRY:
         raise ValueError(f"no stage is called {name!r}; there are {', '.join(REGISTRY)}")
@@ -106,7 +108,10 @@ class ResolvedChain(_Spec):
         """SHA-256 in hex over the canonical form and OUTPUT_VERSION; another spelling has the same digest."""
         told = self.model_dump(mode="json", exclude={"name"})
         canonical = json.dumps(
-            {"chain": told, "output_version": OUTPUT_VERSION}, sort_keys=True, separators=(",", ":"), allow_nan=False
+            {"chain": told, "output_version": OUTPUT_VERSION},
+            sort_keys=True,
+            separators=(",", ":"),
+            allow_nan=False,
         )
         return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
 

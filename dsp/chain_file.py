@@ -17,7 +17,11 @@ from dsp.stages import REGISTRY
 _SHIPPED = Path(__file__).parent / "chains" / "default.yaml"
 _MOST_BYTES = 1 << 20
 # Where keys of each kind stand: the last fixed word of the path that leads to them.
-_MODELS: dict[str, type[BaseModel]] = {"chains": ChainSpec, "renditions": RenditionSpec, "tenants": TenantSpec}
+_MODELS: dict[str, type[BaseModel]] = {
+    "chains": ChainSpec,
+    "renditions": RenditionSpec,
+    "tenants": TenantSpec,
+}
 
 
 def shipped_chain_file() -> ChainFile:
@@ -43,7 +47,9 @@ def load_chain_file(text: str, *, origin: str) -> ChainFile:
         told = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        raise _error(origin, mark.line + 1 if mark else 1, f"{getattr(error, 'problem', None) or error}.") from error
+        raise _error(
+            origin, mark.line + 1 if mark else 1, f"{getattr(error, 'problem', None) or error}."
+        ) from error
     except RecursionError:
         raise _error(origin, 1, "nested too deep.") from None
     if not isinstance(told, dict):
@@ -89,7 +95,9 @@ def _step(node: yaml.Node | None, step: int | str) -> tuple[int, yaml.Node] | No
         return node.value[step].start_mark.line + 1, node.value[step]
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            if key.value == step or (isinstance(step, str) and key.value in REGISTRY and step not in _keys(node)):
+            if key.value == step or (
+                isinstance(step, str) and key.value in REGISTRY and step not in _keys(node)
+            ):
                 return key.start_mark.line + 1, value if key.value == step else _step_into(value, step)
     return None
 
@@ -110,7 +118,9 @@ def _sentence(detail: ErrorDetails) -> str:
         wrong = str(detail["loc"][-1])
         return f"{path}: unknown key {wrong!r}{_nearest(wrong, _known_keys(detail['loc']))}"
     if message.startswith("no stage is called"):
-        wrong = str(next(iter(detail["input"]))) if isinstance(detail["input"], dict) else str(detail["input"])
+        wrong = (
+            str(next(iter(detail["input"]))) if isinstance(detail["input"], dict) else str(detail["input"])
+        )
         return f"{path}: {message}{_nearest(wrong, list(REGISTRY))}"
     if detail["type"] == "missing":
         return f"{path} is missing"

@@ -100,7 +100,9 @@ class _Reader:
         for key_node, value_node in node.value:
             key = self._loader.construct_object(key_node)  # type: ignore[no-untyped-call]
             if not isinstance(key, str):
-                self._refuse(key_node, f"has the key `{key_node.value}`, which is not text; put it in quotes.")
+                self._refuse(
+                    key_node, f"has the key `{key_node.value}`, which is not text; put it in quotes."
+                )
             if key in seen:
                 self._refuse(key_node, f"has the key `{key}` twice; the first stands on line {seen[key]}.")
             seen[key] = key_node.start_mark.line + 1

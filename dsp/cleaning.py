@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dsp.audio import AudioBuffer, Limits, Pause, Source, pause_frames
+from dsp.audio import AudioBuffer, Limits, Pause, Source
 from dsp.chain import OUTPUT_VERSION, ResolvedChain, ResolvedRendition
 from dsp.decode import decode
 from dsp.encode import dequantized, encode, quantized
@@ -47,17 +47,18 @@ def clean(source: Source, chain: ResolvedChain, out_dir: Path, *, limits: Limits
     with clock.stage("measure"):
         before = measure_audio(decoded.audio, source)
     audio = _muted(decoded.audio, chain)
-    renditions = [
-        report
-        for rendition in chain.renditions
-        for report in _render(audio, source, chain, rendition, out_dir, clock)
-    ]
+    renditions: list[RenditionReport] = []
+    warnings = [*decoded.warnings, *undefined_warnings(before.channels, "the recording")]
+    for rendition in chain.renditions:
+        context = Context(channels=chain.channels, pauses=source.pauses)
+        renditions += _render(audio, source, rendition, context, out_dir, clock)
+        warnings += context.warnings
     return CleanReport(
         input=decoded.info,
         chain=ChainRef(name=chain.name, digest=chain.digest),
         before=before,
         renditions=tuple(renditions),
-        warnings=(*decoded.warnings, *undefined_warnings(before)),
+        warnings=tuple(warnings),
         engine=Engine(output_version=OUTPUT_VERSION, dsp=version("clearcall")),
         timing=clock.timing(audio.duration_s),
     )
@@ -72,7 +73,9 @@ def measure(source: Source, *, limits: Limits = Limits()) -> MeasureReport:
     decoded = decode(source, limits=limits)
     before = measure_audio(decoded.audio, source)
     return MeasureReport(
-        input=decoded.info, before=before, warnings=(*decoded.warnings, *undefined_warnings(before))
+        input=decoded.info,
+        before=before,
+        warnings=(*decoded.warnings, *undefined_warnings(before.channels, "the recording")),
     )
 
 
@@ -90,12 +93,11 @@ def warm_up() -> None:
 def _render(
     audio: AudioBuffer,
     source: Source,
-    chain: ResolvedChain,
     rendition: ResolvedRendition,
+    context: Context,
     out_dir: Path,
     clock: _Clock,
 ) -> Iterator[RenditionReport]:
-    context = Context(channels=chain.channels)
     for index, stage in enumerate(rendition.stages):
         context.following = rendition.stages[index + 1 :]
         with clock.stage(stage.name):
@@ -106,7 +108,9 @@ def _render(
         with clock.stage("encode"):
             sha256, size_bytes = encode(samples, part.sample_rate_hz, path, file_format=rendition.format)
         with clock.stage("measure"):
-            after = _measured_output(dequantized(samples, part.sample_rate_hz), source, channels, context.denoise)
+            after = _measured_output(
+                dequantized(samples, part.sample_rate_hz), source, channels, context.denoise
+            )
         yield RenditionReport(
             name=f"{rendition.name}{suffix}",
             path=str(path),
@@ -156,11 +160,7 @@ def _measured_output(
 def _muted(audio: AudioBuffer, chain: ResolvedChain) -> AudioBuffer:
     if not chain.mute_s:
         return audio
-    samples = audio.samples.copy()
-    spans = tuple(Pause(start_s=start_s, end_s=end_s) for start_s, end_s in chain.mute_s)
-    for start, end in pause_frames(audio, spans):
-        samples[start:end] = 0.0
-    return audio.with_samples(samples)
+    return audio.silenced(tuple(Pause(start_s=start_s, end_s=end_s) for start_s, end_s in chain.mute_s))
 
 
 class _Clock:

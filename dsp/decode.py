@@ -19,7 +19,15 @@ from dsp.wav_header import missing_bytes
 _BLOCK_FRAMES = 1 << 18
 
 # libsndfile's names of what telephony writes, in the words of FFmpeg that the field uses.
-_CONTAINERS = {"WAV": "wav", "WAVEX": "wav", "RF64": "rf64", "FLAC": "flac", "OGG": "ogg", "MPEG": "mp3", "MP3": "mp3"}
+_CONTAINERS = {
+    "WAV": "wav",
+    "WAVEX": "wav",
+    "RF64": "rf64",
+    "FLAC": "flac",
+    "OGG": "ogg",
+    "MPEG": "mp3",
+    "MP3": "mp3",
+}
 _CODECS = {
     "PCM_U8": "pcm_u8",
     "PCM_S8": "pcm_s8",
@@ -79,7 +87,9 @@ def decode(source: Source, *, limits: Limits) -> Decoded:
     if bad.any():
         samples[bad] = 0.0
         warnings.append(
-            ReportWarning(code="not_finite", message=f"{int(bad.sum())} samples were not numbers and were set to zero.")
+            ReportWarning(
+                code="not_finite", message=f"{int(bad.sum())} samples were not numbers and were set to zero."
+            )
         )
     audio = AudioBuffer(samples, sample_rate_hz)
     with source.path.open("rb") as raw:
@@ -133,9 +143,13 @@ def _check(file: soundfile.SoundFile, limits: Limits) -> None:
     """Refuse by the header alone, before memory is taken."""
     low_hz, high_hz = limits.min_sample_rate_hz, limits.max_sample_rate_hz
     if not low_hz <= file.samplerate <= high_hz:
-        raise UnsupportedSampleRate(f"The recording has {file.samplerate} Hz; {low_hz} to {high_hz} Hz are taken.")
+        raise UnsupportedSampleRate(
+            f"The recording has {file.samplerate} Hz; {low_hz} to {high_hz} Hz are taken."
+        )
     if not 1 <= file.channels <= limits.max_channels:
-        raise UnsupportedChannels(f"The recording has {file.channels} channels; 1 to {limits.max_channels} are taken.")
+        raise UnsupportedChannels(
+            f"The recording has {file.channels} channels; 1 to {limits.max_channels} are taken."
+        )
     if file.frames > limits.max_duration_s * file.samplerate:
         raise TooLong(
             f"The recording lasts {file.frames / file.samplerate:.0f} s; at most {limits.max_duration_s:.0f} s are "
@@ -159,14 +173,18 @@ def _read(file: soundfile.SoundFile, limits: Limits) -> tuple[Samples, str | Non
             break
         frames += block.shape[0]
         if frames > most_frames:
-            raise TooLong(f"The recording lasts longer than the {limits.max_duration_s:.0f} s that are taken.")
+            raise TooLong(
+                f"The recording lasts longer than the {limits.max_duration_s:.0f} s that are taken."
+            )
         blocks.append(block)
     if not blocks:
         return np.zeros((0, file.channels), dtype=np.float32), broke
     return np.concatenate(blocks), broke
 
 
-def _missing(source: Source, samples: Samples, promised_frames: int, broke: str | None) -> Iterator[ReportWarning]:
+def _missing(
+    source: Source, samples: Samples, promised_frames: int, broke: str | None
+) -> Iterator[ReportWarning]:
     frames = samples.shape[0]
     lost_bytes = missing_bytes(source.path) if source.encoding is None else 0
     if lost_bytes:

@@ -26,7 +26,9 @@ def dequantized(samples: NDArray[np.int16], sample_rate_hz: int) -> AudioBuffer:
     return AudioBuffer((samples / np.float32(_FULL_SCALE)).astype(np.float32), sample_rate_hz)
 
 
-def encode(samples: NDArray[np.int16], sample_rate_hz: int, path: Path, *, file_format: str) -> tuple[str, int]:
+def encode(
+    samples: NDArray[np.int16], sample_rate_hz: int, path: Path, *, file_format: str
+) -> tuple[str, int]:
     """Write a file; answers its SHA-256 in hex and its length in bytes."""
     container, subtype = _FORMATS[file_format]
     soundfile.write(path, samples, sample_rate_hz, format=container, subtype=subtype)

@@ -56,7 +56,9 @@ class ChainFileError(ChainError):
     code = "chain_file_invalid"
 
     def __init__(self, origin: str, problems: tuple[Problem, ...]) -> None:
-        super().__init__("\n".join(f"{origin}, line {problem.line}: {problem.message}" for problem in problems))
+        super().__init__(
+            "\n".join(f"{origin}, line {problem.line}: {problem.message}" for problem in problems)
+        )
         self.problems = problems
 
 

@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from typing import Final
 
 import numpy as np
-import pyloudnorm
 from numpy.typing import NDArray
 from scipy.signal import sosfilt
 
-from dsp.audio import Samples
+from dsp.audio import Pause, Samples, paused
+from dsp.k_weighting import k_weighting
 
-_ABSOLUTE_GATE_LUFS = -70.0
-_RELATIVE_GATE_LU = -10.0
-_RANGE_GATE_LU = -20.0
-_OFFSET = -0.691  # BS.1770-5, annex 1, equation 2
-_STEP_S = 0.1  # 400 ms blocks overlap by 75 %; 3 s windows move by as much
+_ABSOLUTE_GATE_LUFS: Final = -70.0
+_RELATIVE_GATE_LU: Final = -10.0
+_RANGE_GATE_LU: Final = -20.0
+_OFFSET: Final = -0.691  # BS.1770-5, annex 1, equation 2
+_STEP_S: Final = 0.1  # 400 ms blocks overlap by 75 %; 3 s windows move by as much
 _BLOCK_STEPS, _SHORT_TERM_STEPS = 4, 30
-
-# BS.1770-5, tables 1 and 2: the two stages of the K filter at 48 kHz.
-_K_48_KHZ = np.array(
-    [
-        [1.53512485958697, -2.69169618940638, 1.19839281085285, 1.0, -1.69065929318241, 0.73248077421585],
-        [1.0, -2.0, 1.0, 1.0, -1.99004745483398, 0.99007225036621],
-    ]
-)
-# Fitted to the magnitude of the above: the bilinear transform bends the shelf so near to half the rate.
-_K_8_KHZ = np.array(
-    [
-        [1.31169792, -0.93205283, 0.29858126, 1.0, -0.47292406, 0.151094],
-        [0.97557308, -1.95114616, 0.97557308, 1.0, -1.94101334, 0.9418843],
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -48,61 +33,102 @@ class Loudness:
     range_lu: float | None
 
 
-def k_weighting(sample_rate_hz: int) -> NDArray[np.float64]:
-    """Second-order sections of the K filter, shape (2, 6), for a sample rate in Hz."""
-    if sample_rate_hz == 48_000:
-        return _K_48_KHZ
-    if sample_rate_hz == 8_000:
-        return _K_8_KHZ
-    return _designed(sample_rate_hz)
+@dataclass(frozen=True, eq=False)
+class Weighted:
+    """K-weighted audio, from which every loudness is read.
+
+    Attributes:
+        sample_rate_hz: frames a second.
+        power: square of the weighted samples, all channels added with weight 1.0, shape (frames,).
+        energies: mean square in steps of 100 ms, shape (steps, channels); whole steps only.
+        counted: which steps lie outside the pauses, shape (steps,).
+    """
+
+    sample_rate_hz: int
+    power: NDArray[np.float64]
+    energies: NDArray[np.float64]
+    counted: NDArray[np.bool_]
+
+    def loudness(self, channel: int | None = None) -> Loudness:
+        """Loudness of one channel as a mono programme, or of all together."""
+        total = self.energies.sum(axis=1) if channel is None else self.energies[:, channel]
+        return Loudness(self._integrated(total), self._range(total))
+
+    def integrated_lufs(
+        self,
+        gain_db: float = 0.0,
+        turned: NDArray[np.intp] | None = None,
+        factors: NDArray[np.float64] | None = None,
+    ) -> float | None:
+        """Integrated loudness of all channels in LUFS; None where it is undefined.
+
+        Parameters
+        ----------
+        gain_db
+            A gain to think of. It does not just add to the loudness: quiet blocks pass the absolute gate with it.
+        turned, factors
+            Frames, ascending, whose power is to be taken times a factor.
+        """
+        total = self.energies.sum(axis=1)
+        if turned is not None and factors is not None:
+            frames = _step_frames(self.sample_rate_hz)
+            inside = turned[: np.searchsorted(turned, total.size * frames)]
+            lost = self.power[inside] * (1.0 - factors[: inside.size])
+            total = np.maximum(total - np.bincount(inside // frames, lost, total.size) / frames, 0.0)
+        return self._integrated(total * 10 ** (gain_db / 10))
+
+    def _integrated(self, total: NDArray[np.float64]) -> float | None:
+        """BS.1770-5, annex 1, equations 3 to 7: 400 ms blocks, absolute gate, relative gate."""
+        blocks = self._blocks(total, _BLOCK_STEPS)
+        above = blocks[blocks > _power(_ABSOLUTE_GATE_LUFS)]
+        if above.size == 0:
+            return None
+        relative = above.mean() * 10 ** (_RELATIVE_GATE_LU / 10)
+        return _level(float(above[above > relative].mean()))
+
+    def _range(self, total: NDArray[np.float64]) -> float | None:
+        """EBU Tech 3342, section 4: 10th to 95th percentile of the short-term loudness above its gates."""
+        blocks = self._blocks(total, _SHORT_TERM_STEPS)
+        above = blocks[blocks > _power(_ABSOLUTE_GATE_LUFS)]
+        if above.size == 0:
+            return None
+        gated = above[above > above.mean() * 10 ** (_RANGE_GATE_LU / 10)]
+        low, high = np.percentile(10 * np.log10(gated), [10, 95])
+        return float(high - low)
+
+    def _blocks(self, total: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
+        """Mean of each run of steps of which none lies in a pause."""
+        if total.size < steps:
+            return np.empty(0)
+        whole = _moving_sum(self.counted.astype(np.float64), steps) > steps - 0.5
+        means: NDArray[np.float64] = np.maximum(_moving_sum(total, steps), 0.0)[whole] / steps
+        return means
 
 
-def channel_energies(samples: Samples, sample_rate_hz: int) -> NDArray[np.float64]:
-    """Mean square of the K-weighted signal in steps of 100 ms, shape (steps, channels), whole steps only."""
-    step_frames = round(_STEP_S * sample_rate_hz)
-    steps = samples.shape[0] // step_frames
-    weighted = sosfilt(k_weighting(sample_rate_hz), samples.astype(np.float64), axis=0)
-    blocks = weighted[: steps * step_frames].reshape(steps, step_frames, samples.shape[1])
-    return np.einsum("sfc,sfc->sc", blocks, blocks) / step_frames
+def weighted(samples: Samples, sample_rate_hz: int, pauses: tuple[Pause, ...] = ()) -> Weighted:
+    """K-weight audio, shape (frames, channels); pauses are filtered with the rest and left out of every block."""
+    frames = _step_frames(sample_rate_hz)
+    steps = samples.shape[0] // frames
+    power = np.zeros(samples.shape[0])
+    energies = np.empty((steps, samples.shape[1]))
+    for channel in range(samples.shape[1]):
+        filtered = sosfilt(k_weighting(sample_rate_hz), samples[:, channel].astype(np.float64))
+        np.square(filtered, out=filtered)
+        energies[:, channel] = filtered[: steps * frames].reshape(steps, frames).mean(axis=1)
+        power += filtered
+    left_out = paused(samples.shape[0], sample_rate_hz, pauses)[: steps * frames].reshape(steps, frames)
+    counted: NDArray[np.bool_] = np.logical_not(left_out.any(axis=1))
+    return Weighted(sample_rate_hz, power, energies, counted)
 
 
-def loudness(energies: NDArray[np.float64]) -> Loudness:
-    """Loudness of a programme from the energies of its channels, shape (steps, channels), each with weight 1.0."""
-    total = energies.sum(axis=1)
-    return Loudness(_integrated(total), _range(total))
+def _step_frames(sample_rate_hz: int) -> int:
+    return round(_STEP_S * sample_rate_hz)
 
 
-def integrated_lufs(samples: Samples, sample_rate_hz: int) -> float | None:
-    """Integrated loudness of samples, shape (frames, channels), in LUFS; None where it is undefined."""
-    return loudness(channel_energies(samples, sample_rate_hz)).integrated_lufs
-
-
-def _integrated(total: NDArray[np.float64]) -> float | None:
-    """BS.1770-5, annex 1, equations 3 to 7: 400 ms blocks, absolute gate, relative gate."""
-    blocks = _moving_mean(total, _BLOCK_STEPS)
-    above = blocks[blocks > _power(_ABSOLUTE_GATE_LUFS)]
-    if above.size == 0:
-        return None
-    relative = above.mean() * 10 ** (_RELATIVE_GATE_LU / 10)
-    return _level(float(above[above > relative].mean()))
-
-
-def _range(total: NDArray[np.float64]) -> float | None:
-    """EBU Tech 3342, section 4: 10th to 95th percentile of the short-term loudness above its gates."""
-    blocks = _moving_mean(total, _SHORT_TERM_STEPS)
-    above = blocks[blocks > _power(_ABSOLUTE_GATE_LUFS)]
-    if above.size == 0:
-        return None
-    gated = above[above > above.mean() * 10 ** (_RANGE_GATE_LU / 10)]
-    low, high = np.percentile(10 * np.log10(gated), [10, 95])
-    return float(high - low)
-
-
-def _moving_mean(values: NDArray[np.float64], length: int) -> NDArray[np.float64]:
-    if values.size < length:
-        return np.empty(0)
+def _moving_sum(values: NDArray[np.float64], length: int) -> NDArray[np.float64]:
     sums = np.cumsum(np.concatenate(([0.0], values)))
-    return np.maximum(sums[length:] - sums[:-length], 0.0) / length
+    moving: NDArray[np.float64] = sums[length:] - sums[:-length]
+    return moving
 
 
 def _level(power: float) -> float:
@@ -111,10 +137,3 @@ def _level(power: float) -> float:
 
 def _power(lufs: float) -> float:
     return float(10 ** ((lufs - _OFFSET) / 10))
-
-
-@cache
-def _designed(sample_rate_hz: int) -> NDArray[np.float64]:
-    """The K filter at another rate, from the analogue prototype (B. De Man's derivation, in pyloudnorm)."""
-    meter = pyloudnorm.Meter(sample_rate_hz, filter_class="DeMan")
-    return np.array([np.concatenate((stage.b, stage.a)) for stage in meter._filters.values()])

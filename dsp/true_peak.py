@@ -6,41 +6,60 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import maximum_filter1d
 
 from dsp.audio import Samples
 
-_HALF_TAPS = 24
-_KAISER_BETA = 8.0
-_CHUNK = 1 << 16
+# Flat within 0.005 dB up to 0.9 of half the sample rate: 3.6 kHz of telephony's 4.
+_HALF_TAPS = 20
+_KAISER_BETA = 6.0
+_CHUNK_FRAMES = 1 << 13  # keeps what is gathered within the processor's cache
+
+
+_NARROW_HZ, _WIDE_HZ = 16_000, 44_100
 
 
 def oversampling(sample_rate_hz: int) -> int:
-    """How often to look between two samples: 16 x up to 16 kHz, where 4 x reads up to 0.5 dB low, down to 4 x."""
-    if sample_rate_hz <= 16_000:
+    """How often to look between two samples.
+
+    Annex 2 asks for 4 x at 48 kHz. Speech at 8 kHz reaches much nearer to half the rate: 4 x would read 3.4 kHz up
+    to 0.5 dB low, 16 x 0.03 dB.
+    """
+    if sample_rate_hz <= _NARROW_HZ:
         return 16
-    return 8 if sample_rate_hz < 44_100 else 4
+    return 8 if sample_rate_hz < _WIDE_HZ else 4
 
 
 def inter_sample_peaks(channel: Samples, sample_rate_hz: int, *, of_interest: float = 0.0) -> Samples:
-    """Greatest magnitude from each sample up to the next, shape (frames,).
+    """Greatest magnitude from each sample up to the next.
 
-    Where it cannot reach ``of_interest`` (linear), the sample's own magnitude is given instead: nothing is
-    interpolated there.
+    Parameters
+    ----------
+    channel
+        Shape (frames,), full scale +-1.0.
+    sample_rate_hz
+        Decides how often to look between samples.
+    of_interest
+        Linear magnitude. Where no value between the samples can reach it, the sample's own magnitude is given:
+        nothing is interpolated there, which is most of a recording.
+
+    Returns
+    -------
+    Shape (frames,).
     """
-    phases = _interpolators(oversampling(sample_rate_hz))
+    taps = _interpolators(oversampling(sample_rate_hz))
     magnitude = np.abs(channel)
     peaks = magnitude.copy()
-    # No interpolated value exceeds the neighbourhood's maximum times the greatest sum of |taps|.
-    nearby = maximum_filter1d(magnitude, 2 * _HALF_TAPS + 1, mode="constant")
-    worst = float(np.abs(phases).sum(axis=0).max())
-    candidates = np.flatnonzero(nearby * worst > of_interest)
+    if channel.size == 0 or not magnitude.any():
+        return peaks
+    # |sum of tap x sample| <= sum of |tap| x |sample|, with each place's greatest |tap| over all fractions.
+    bound = np.convolve(magnitude, np.abs(taps).max(axis=1)[::-1])[_HALF_TAPS:][: channel.size]
+    candidates = np.flatnonzero(bound > of_interest)
     padded = np.pad(channel, (_HALF_TAPS - 1, _HALF_TAPS))
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * _HALF_TAPS)
-    for start in range(0, candidates.size, _CHUNK):
-        chosen = candidates[start : start + _CHUNK]
-        between = np.abs(windows[chosen] @ phases).max(axis=1)
-        peaks[chosen] = np.maximum(peaks[chosen], between)
+    for start in range(0, candidates.size, _CHUNK_FRAMES):
+        chosen = candidates[start : start + _CHUNK_FRAMES]
+        between = windows[chosen] @ taps
+        peaks[chosen] = np.maximum(peaks[chosen], np.maximum(between.max(axis=1), -between.min(axis=1)))
     return peaks
 
 
@@ -60,4 +79,5 @@ def _interpolators(factor: int) -> NDArray[np.float32]:
     distance = fractions - offsets
     window = np.i0(_KAISER_BETA * np.sqrt(np.maximum(0.0, 1 - (distance / _HALF_TAPS) ** 2)))
     taps = np.sinc(distance) * window / np.i0(_KAISER_BETA)
-    return (taps / taps.sum(axis=0)).astype(np.float32)
+    normalized: NDArray[np.float32] = (taps / taps.sum(axis=0)).astype(np.float32)
+    return normalized

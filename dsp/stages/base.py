@@ -8,8 +8,8 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from dsp.audio import AudioBuffer
-from dsp.report import DenoiseOutcome
+from dsp.audio import AudioBuffer, Pause
+from dsp.report import DenoiseOutcome, ReportWarning
 
 
 class Stage(BaseModel, ABC):
@@ -35,9 +35,17 @@ class Context:
     Attributes:
         channels: whether each channel is levelled on its own, or all by one gain.
         following: the stages after this one.
+        pauses: stretches that do not count in what a stage measures.
         denoise: the denoiser's outcome of each channel; empty until one has run.
+        warnings: what people should know of what the stages did.
     """
 
     channels: Literal["independent", "linked"]
     following: tuple[Stage, ...] = ()
+    pauses: tuple[Pause, ...] = ()
     denoise: list[DenoiseOutcome] = field(default_factory=list)
+    warnings: list[ReportWarning] = field(default_factory=list)
+
+    def warn(self, warning: ReportWarning) -> None:
+        """Say something that people should know."""
+        self.warnings.append(warning)

@@ -60,7 +60,11 @@ def _spectral_gate(channel: Samples, sample_rate_hz: int) -> Samples:
 
     segment = _SEGMENT_S * sample_rate_hz
     # A rest too short for a profile of its own goes with the segment before.
-    starts = [start for start in range(0, channel.size, segment) if start == 0 or channel.size - start >= segment // 6]
+    starts = [
+        start
+        for start in range(0, channel.size, segment)
+        if start == 0 or channel.size - start >= segment // 6
+    ]
     ends = [*starts[1:], channel.size]
     cleaned = np.empty_like(channel)
     for start, end in zip(starts, ends, strict=True):

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
-from scipy.ndimage import maximum_filter1d, minimum_filter1d
-from scipy.signal import fftconvolve
 
 from dsp.audio import AudioBuffer, Samples
 from dsp.stages.base import Context, Stage
 from dsp.true_peak import inter_sample_peaks
 
-_LOOK_AHEAD_S = 0.005
-# Interpolating a limited signal again gives other peaks than limiting the interpolated one: kept in hand.
-_MARGIN_DB = 0.03
+# How fast the gain falls before a peak and recovers after it: 10 dB in 8 ms and in 33 ms.
+_ATTACK_DB_S: Final = 1200.0
+_RELEASE_DB_S: Final = 300.0
+# A gain that moves shifts the peaks between samples a little: kept in hand, and limited again where it is not enough.
+_MARGIN_DB: Final = 0.03
+_TOLERANCE_DB: Final = 0.02
+_MOST_PASSES: Final = 4
 
 
 class LimitTruePeak(Stage):
     """Keep the true peak of each channel at or below a ceiling.
 
-    The gain falls within 5 ms before a peak and recovers as fast after it (a minimum over +-5 ms, smoothed by a Hann
-    window of the same length): no delay, nothing added where the ceiling is not reached.
+    Around each peak the gain, in dB, falls and recovers along straight lines, as early as it must: no delay, and
+    samples that no peak is near pass bit for bit.
     """
 
     name: ClassVar[str] = "limit"
@@ -32,56 +35,98 @@ class LimitTruePeak(Stage):
     """Ceiling of the true peak in dBTP (ITU-R BS.1770-5, annex 2), -20 to 0."""
 
     def process(self, audio: AudioBuffer, context: Context) -> AudioBuffer:
-        """Limit every channel; with linked channels by one gain curve."""
-        return self.prepared(audio, linked=context.channels == "linked").limited(0.0)
+        """Limit each channel; linked channels by one gain curve."""
+        linked = context.channels == "linked"
+        samples = audio.samples
+        for _ in range(_MOST_PASSES):
+            limited = _limited(samples, audio.sample_rate_hz, self.threshold, linked=linked)
+            if limited is None:
+                break
+            samples = limited
+        return audio.with_samples(samples)
 
-    def prepared(self, audio: AudioBuffer, *, linked: bool) -> Prepared:
-        """Look at the peaks once, so that limiting after any gain is cheap."""
-        peaks = np.stack(
-            [inter_sample_peaks(audio.samples[:, i], audio.sample_rate_hz) for i in range(audio.channels)], axis=1
-        )
-        if linked:
-            peaks = np.repeat(peaks.max(axis=1, keepdims=True), audio.channels, axis=1)
-        return Prepared(audio, peaks, 10 ** ((self.ceiling_dbtp - _MARGIN_DB) / 20))
+    @property
+    def threshold(self) -> float:
+        """The magnitude, linear, that the gain holds peaks at."""
+        return float(10 ** ((self.ceiling_dbtp - _MARGIN_DB) / 20))
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """Audio whose peaks are known.
+class Reduction:
+    """By how much a limiter turns single samples down; all others pass.
 
     Attributes:
-        audio: what is to be limited.
-        peaks: magnitude from each sample up to the next, shape (frames, channels).
-        ceiling: linear.
+        at: the frames, ascending.
+        db: what each of them gets, below 0.
     """
 
-    audio: AudioBuffer
-    peaks: Samples
-    ceiling: float
+    at: NDArray[np.intp]
+    db: NDArray[np.float64]
 
-    def limited(self, gain_db: float | Samples) -> AudioBuffer:
-        """Give the audio after a gain in dB, one for all or one a channel, and the limiter."""
-        gain = np.broadcast_to(np.power(10.0, np.asarray(gain_db) / 20), (self.audio.channels,))
-        out = np.empty_like(self.audio.samples)
-        for index in range(self.audio.channels):
-            out[:, index] = self._limited_channel(index, float(gain[index]))
-        return self.audio.with_samples(out)
 
-    def _limited_channel(self, index: int, gain: float) -> Samples:
-        amplified = self.audio.samples[:, index] * np.float32(gain)
-        peaks = self.peaks[:, index] * gain
-        if not peaks.size or peaks.max() <= self.ceiling:
-            return amplified
-        # A peak after a sample is bounded by the gain at both of its ends.
-        reach = np.maximum(peaks, np.concatenate(([peaks[0]], peaks[:-1])))
-        wanted = np.minimum(1.0, self.ceiling / np.maximum(reach, 1e-9))
-        half = max(1, round(_LOOK_AHEAD_S * self.audio.sample_rate_hz))
-        floor = minimum_filter1d(wanted, 2 * half + 1, mode="nearest")
-        window = np.hanning(2 * half + 3)[1:-1]
-        curve = np.ones(peaks.size)
-        # Only where something is to be done: elsewhere the samples pass bit for bit.
-        touched = maximum_filter1d(floor < 1.0, 2 * half + 1, mode="nearest")
-        smooth = fftconvolve(np.pad(floor, half, mode="edge"), window / window.sum(), mode="valid")
-        curve[touched] = np.minimum(smooth[touched], 1.0)
-        limited: Samples = (amplified * curve).astype(np.float32)
-        return limited
+def reach(samples: Samples, sample_rate_hz: int, *, of_interest: float) -> Samples:
+    """What a gain at each frame has to hold down: the greatest magnitude between its neighbours, over all channels.
+
+    Parameters
+    ----------
+    samples
+        Shape (frames, channels).
+    of_interest
+        Linear magnitude below which the value need not be exact.
+
+    Returns
+    -------
+    Shape (frames,).
+    """
+    peaks = np.stack(
+        [
+            inter_sample_peaks(np.ascontiguousarray(c), sample_rate_hz, of_interest=of_interest)
+            for c in samples.T
+        ]
+    ).max(axis=0)
+    # A peak after a frame is held down by the gain at both of its ends.
+    peaks[1:] = np.maximum(peaks[1:], peaks[:-1])
+    found: Samples = peaks
+    return found
+
+
+def reduction(reached: Samples, sample_rate_hz: int, threshold: float) -> Reduction:
+    """The gain curve that holds what is reached, shape (frames,), at a threshold: the greatest such curve whose slopes are allowed."""
+    over = np.flatnonzero(reached > threshold)
+    wanted_db = 20 * np.log10(threshold / reached[over].astype(np.float64))
+    fall_db, rise_db = _ATTACK_DB_S / sample_rate_hz, _RELEASE_DB_S / sample_rate_hz
+    # The lower envelope of a V over each peak, at the peaks: a running minimum from either side, slope taken out.
+    at_db = np.minimum.accumulate(wanted_db - rise_db * over) + rise_db * over
+    at_db = np.minimum.accumulate((at_db + fall_db * over)[::-1])[::-1] - fall_db * over
+    # Between two peaks the gain recovers from the one and falls to the other, and is never above 0 dB.
+    gap = np.diff(over, append=reached.size)
+    after = np.minimum(gap, np.ceil(-at_db / rise_db).astype(np.intp))
+    before = np.minimum(np.diff(over, prepend=-1) - 1, np.ceil(-at_db / fall_db).astype(np.intp))
+    curve_db = np.zeros(reached.size)
+    step = _counted(after)
+    curve_db[np.repeat(over, after) + step] = np.repeat(at_db, after) + rise_db * step
+    step = _counted(before) + 1
+    places = np.repeat(over, before) - step
+    curve_db[places] = np.minimum(curve_db[places], np.repeat(at_db, before) + fall_db * step)
+    at = np.flatnonzero(curve_db < 0)
+    return Reduction(at, curve_db[at])
+
+
+def _counted(lengths: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Give 0, 1, 2 … for each length, one after the other."""
+    ends = np.cumsum(lengths)
+    return np.arange(ends[-1] if ends.size else 0) - np.repeat(ends - lengths, lengths)
+
+
+def _limited(samples: Samples, sample_rate_hz: int, threshold: float, *, linked: bool) -> Samples | None:
+    """Turn down what is over the threshold; None where nothing is, by more than the tolerance."""
+    groups = [slice(None)] if linked else [slice(index, index + 1) for index in range(samples.shape[1])]
+    limited: Samples | None = None
+    for group in groups:
+        reached = reach(samples[:, group], sample_rate_hz, of_interest=threshold)
+        if reached.size == 0 or reached.max() <= threshold * 10 ** (_TOLERANCE_DB / 20):
+            continue
+        found = reduction(reached, sample_rate_hz, threshold)
+        limited = samples.copy() if limited is None else limited
+        limited[found.at, group] *= (10 ** (found.db / 20)).astype(np.float32)[:, None]
+    return limited
