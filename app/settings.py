@@ -90,7 +90,7 @@ class Settings(BaseSettings):
 
     # -- The face
     web_bind: str = "127.0.0.1"
-    web_port: int = Field(6066, ge=0, le=65535)
+    web_port: int = Field(6066, ge=1, le=65535)
     log_format: Literal["json", "console"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     worker_name: str = Field(

@@ -22,7 +22,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import psutil
@@ -30,6 +30,7 @@ import soundfile
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from app import kafka
+from app.embedded.ports import free_port
 from app.parts import http_client, source_s3_config
 from app.s3 import S3Client
 from app.settings import Settings
@@ -120,7 +121,7 @@ class Bench:
         self._worker = worker
         self._count = 0
 
-    async def __aenter__(self) -> Bench:
+    async def __aenter__(self) -> Self:
         """Connect."""
         options = kafka.client_options(self._settings)
         self._producer = AIOKafkaProducer(**options, acks="all", linger_ms=0)
@@ -214,9 +215,9 @@ async def real_stack(folder: Path) -> AsyncIterator[dict[str, str]]:
 
     parts = Parts(folder)
     try:
-        broker, store, database = (
-            await asyncio.to_thread(start) for start in (parts.kafka, parts.minio, parts.postgres)
-        )
+        broker = await asyncio.to_thread(parts.kafka)
+        store = await asyncio.to_thread(parts.minio)
+        database = await asyncio.to_thread(parts.postgres)
         await asyncio.to_thread(database.create_database, "bench")
         settings = real_settings(broker, store, database.dsn("bench"), name="bench", folder=folder)
         yield settings | {"CLEARCALL_SOURCE_S3_BUCKET": "bench-source"}
@@ -234,7 +235,7 @@ async def measure(plans: Sequence[Plan], stack: str, *, many: bool) -> None:
         async with real_stack(folder) if stack == "real" else embedded_stack(folder) as environment:
             environment = {
                 **environment,
-                "CLEARCALL_WEB_PORT": "0" if stack == "embedded" else "6967",
+                "CLEARCALL_WEB_PORT": str(free_port()),
                 "CLEARCALL_LOG_FORMAT": "json",
                 "CLEARCALL_WORKERS": str(os.cpu_count() or 1),
             }
