@@ -114,7 +114,7 @@ def rejected(
         topic=raw.topic,
         partition=raw.partition,
         offset=raw.offset,
-        timestamp=-1 if raw.timestamp_ms is None else raw.timestamp_ms,
+        timestamp=raw.timestamp_ms,
         sha256=rejection.sha256,
         headers=schemas.header_texts(raw.headers),
         raw=schemas.raw_text(raw.value),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -44,12 +43,13 @@ from app.sources import SourcePolicy
 log = structlog.get_logger(__name__)
 
 _SAY_EVERY_S = 10.0
-_SHIPPED_CHAINS = Path(dsp.__file__).parent / "chains" / "default.yaml"
 
 
 def load_chains(settings: Settings) -> dsp.ChainFile:
     """The chain file of the settings, or the shipped one. Raises ChainFileError with line and nearest right name."""
-    path = settings.chain_file or _SHIPPED_CHAINS
+    path = settings.chain_file
+    if path is None:
+        return dsp.shipped_chain_file()
     return dsp.load_chain_file(path.read_text(encoding="utf-8"), origin=str(path))
 
 

@@ -48,7 +48,7 @@ async def open_pool(dsn: str, *, size: int) -> asyncpg.Pool[asyncpg.Record]:
         min_size=1,
         max_size=size,
         timeout=5.0,
-        command_timeout=30.0,
+        command_timeout=10.0,
         max_inactive_connection_lifetime=300.0,
         init=_prepare,
         server_settings={"application_name": "clearcall", "timezone": "UTC"},
