@@ -31,7 +31,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marks that ``pytest_collection_modifyitems`` gives."""
     for part in _MARKED_PARTS:
         config.addinivalue_line(
-            "markers", f"real_{part}: uses the real {part}; given to every test with that fixture"
+            "markers",
+            f"real_{part}: uses the real {part}; given to every test with that fixture, and by parameters",
         )
 
 
@@ -54,16 +55,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.path.relative_to(tests_folder).parts[0] if item.path.is_relative_to(tests_folder) else ""
         )
         rank = _FOLDER_ORDER.index(inside) if inside in _FOLDER_ORDER else len(_FOLDER_ORDER)
-        return "minio" in getattr(item, "fixturenames", ()), rank
+        return _uses(item, "minio"), rank
 
     for item in items:
         for part in _MARKED_PARTS:
-            if part in getattr(item, "fixturenames", ()):
+            if _uses(item, part):
                 item.add_marker(f"real_{part}")
     items.sort(key=place)
     if still_to_make():
         for part in _MARKED_PARTS:
-            first = next((item for item in items if part in getattr(item, "fixturenames", ())), None)
+            first = next((item for item in items if _uses(item, part)), None)
             if first is not None:
                 first.add_marker(pytest.mark.timeout(BUILD_TIMEOUT_S), append=False)
 
@@ -150,6 +151,11 @@ def empty_database(postgres: Postgres, unique_name: str) -> Iterator[str]:
 def bucket(minio: Minio, unique_name: str) -> Iterator[str]:
     """The name of a bucket of this test's own."""
     yield from minio.temporary_bucket(unique_name)
+
+
+def _uses(item: pytest.Item, part: str) -> bool:
+    """Whether the test asks for the part, by its fixture or by the mark of a parameter that will."""
+    return part in getattr(item, "fixturenames", ()) or item.get_closest_marker(f"real_{part}") is not None
 
 
 def _required(get: Callable[[], _AnyPart]) -> _AnyPart:

@@ -1,10 +1,10 @@
-"""``clearcall worker`` as a plain process."""
+"""A worker as a plain process: ``clearcall worker``, or the one inside ``clearcall up``."""
 
 import os
 import secrets
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.support.kafka import Kafka
@@ -13,13 +13,14 @@ from tests.support.ports import LOOPBACK, free_port
 from tests.support.process import Process
 
 _READY_TIMEOUT_S = 60.0
+_UP_TIMEOUT_S = 90.0
 # What a program needs of its surroundings; every CLEARCALL_* setting comes from the test alone.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "NUMBA_CACHE_DIR")
 
 
 def clearcall_program() -> Path:
     """The installed console script."""
-    return Path(sys.executable).with_name("clearcall")
+    return _program("clearcall")
 
 
 def clearcall_environment(settings: Mapping[str, str]) -> dict[str, str]:
@@ -51,29 +52,44 @@ def real_settings(kafka: Kafka, minio: Minio, database: str, *, name: str, folde
 
 
 class Worker:
-    """One worker; its web port is its own, and it may be started again after it has ended."""
+    """One worker; its web port is its own, and it may be started again after it has ended.
 
-    def __init__(self, settings: Mapping[str, str], folder: Path, *, name: str | None = None) -> None:
+    Parameters
+    ----------
+    settings : mapping
+        ``CLEARCALL_*``; web address, name and data folder are set here.
+    folder : Path
+        Receives its log and its data folder.
+    name : str, optional
+        By default one that nobody else has.
+    argv : sequence of str, optional
+        A console script and its arguments, in place of ``clearcall worker``.
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, str],
+        folder: Path,
+        *,
+        name: str | None = None,
+        argv: Sequence[str] = (),
+    ) -> None:
         self.name = name or f"worker-{secrets.token_hex(3)}"
         self.port = free_port()
         self.url = f"http://{LOOPBACK}:{self.port}"
+        self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        own = {
-            "CLEARCALL_WEB_BIND": LOOPBACK,
-            "CLEARCALL_WEB_PORT": str(self.port),
-            "CLEARCALL_WORKER_NAME": self.name,
-            "CLEARCALL_DATA_DIR": str(folder / self.name),
-        }
+        script, *arguments = argv or self._argv()
         self.process = Process(
             self.name,
-            [str(clearcall_program()), "worker"],
+            [str(_program(script)), *arguments],
             log_path=folder / f"{self.name}.log",
-            env=clearcall_environment({**settings, **own}),
+            env=clearcall_environment({**settings, **self._own_settings()}),
             cwd=folder,
         )
 
     def start(self, *, wait: bool = True) -> None:
-        """Start it; by default wait until ``/readyz`` says that it can serve."""
+        """Start it; by default wait until it can serve."""
         self.process.start()
         if wait:
             self.wait_ready()
@@ -96,3 +112,40 @@ class Worker:
     def stop(self) -> None:
         """End it, by force if need be."""
         self.process.stop(grace_s=30.0)
+
+    def _argv(self) -> list[str]:
+        return ["clearcall", "worker"]
+
+    def _own_settings(self) -> dict[str, str]:
+        return {
+            "CLEARCALL_WEB_BIND": LOOPBACK,
+            "CLEARCALL_WEB_PORT": str(self.port),
+            "CLEARCALL_WORKER_NAME": self.name,
+            "CLEARCALL_DATA_DIR": str(self.folder / self.name),
+        }
+
+
+class Up(Worker):
+    """``clearcall up``: the embedded parts and a worker on them, over ``FOLDER/data``.
+
+    Ending it ends all of it; started again, it goes on with the same data. ``kill`` takes the parts away with it.
+    """
+
+    def __init__(self, settings: Mapping[str, str], folder: Path) -> None:
+        self.env_file = folder / "settings.env"
+        super().__init__({"CLEARCALL_LOG_FORMAT": "json", **settings}, folder, name="up")
+
+    def wait_ready(self, *, timeout_s: float = _UP_TIMEOUT_S) -> None:
+        """Wait until it has written its settings: parts and worker are ready then."""
+        self.process.wait_until(self.env_file.exists, timeout_s=timeout_s, what="ready")
+
+    def _argv(self) -> list[str]:
+        files = ["--data", str(self.folder / "data"), "--env-file", str(self.env_file)]
+        return ["clearcall", "up", *files, "--port", str(self.port)]
+
+    def _own_settings(self) -> dict[str, str]:
+        return {"CLEARCALL_WEB_BIND": LOOPBACK, "CLEARCALL_WORKER_NAME": self.name}
+
+
+def _program(name: str) -> Path:
+    return Path(sys.executable).with_name(name)
