@@ -6,6 +6,8 @@ from collections.abc import Collection, Sequence
 from datetime import timedelta
 
 import asyncpg
+import structlog
+from pydantic import ValidationError
 
 from agents.errors import CallError
 from agents.ports import Claim, StoredRendition
@@ -13,6 +15,8 @@ from app.postgres.outbox import enqueue
 from app.postgres.pool import translated
 from dsp import CleanReport, ResolvedChain
 from schemas import CallRecorded, OutgoingEvent, strip_address
+
+log = structlog.get_logger(__name__)
 
 # Two index scans: what is due, and what a dead worker left behind.
 _CLAIM = """
@@ -93,7 +97,7 @@ class PostgresClaims:
         """Take up to ``limit`` due results, oldest first."""
         with translated():
             rows = await self._pool.fetch(_CLAIM, limit, timedelta(seconds=lease_s), worker)
-        return [_claim(row) for row in rows]
+        return [claim for row in rows if (claim := _readable(row)) is not None]
 
     async def renew(self, claims: Collection[Claim], *, lease_s: float) -> set[int]:
         """Lengthen the leases; answers the tokens of claims that somebody else has taken."""
@@ -176,6 +180,17 @@ class PostgresClaims:
         connection: asyncpg.pool.PoolConnectionProxy[asyncpg.Record], claim: Claim, status: str
     ) -> bool:
         return bool(await connection.fetchval(_LANDED, claim.result_id, claim.lease_token, status))
+
+
+def _readable(row: asyncpg.Record) -> Claim | None:
+    """Read the claim; None for one of another version, which one bad row must not make everybody wait for."""
+    try:
+        return _claim(row)
+    except ValidationError as error:
+        # Left to its lease: while versions are changed, a worker that understands it may come. No values: secrets.
+        problems = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
+        log.warning("claim not understood", result=str(row["result_id"]), reason="; ".join(problems))
+        return None
 
 
 def _claim(row: asyncpg.Record) -> Claim:
