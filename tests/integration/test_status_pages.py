@@ -178,13 +178,13 @@ async def test_status_of_a_call_whose_event_was_rejected(client: Client, connect
     assert call["origin"] == {"topic": "call.recorded", "partition": 0, "offset": 9}
 
 
-@pytest.mark.parametrize("path", ["nobody", "..%2F..%2Fetc", "a%00b", "%E2%80%AEabc", "x" * 500, "%ff"])
-async def test_a_call_that_is_not_known(client: Client, pool: Pool, path: str) -> None:
-    for prefix in ("/status/", "/api/v1/calls/"):
-        problem = await problem_of(await client.get(prefix + path), 404)
-        assert problem["title"] == "No such call"
-    page = await client.get("/calls/" + path)
-    assert (page.status, page.content_type) == (404, "text/html")
+async def test_a_call_that_is_not_known(client: Client, pool: Pool) -> None:
+    for path in ("nobody", "..%2F..%2Fetc", "a%00b", "%E2%80%AEabc", "x" * 500, "%ff"):
+        for prefix in ("/status/", "/api/v1/calls/"):
+            problem = await problem_of(await client.get(prefix + path), 404)
+            assert problem["title"] == "No such call"
+        page = await client.get("/calls/" + path)
+        assert (page.status, page.content_type) == (404, "text/html")
 
 
 async def test_an_id_that_two_tenants_have(client: Client, connection: Connection) -> None:
@@ -216,9 +216,8 @@ async def test_list_in_pages(client: Client, connection: Connection) -> None:
     assert seen == ["c-4", "c-3", "c-2", "c-1"]
 
 
-@pytest.mark.parametrize(
-    ("query", "parameter"),
-    [
+async def test_parameters_out_of_bounds(client: Client, pool: Pool) -> None:
+    for query, parameter in (
         ("status=done", "status"),
         ("limit=501", "limit"),
         ("limit=-1", "limit"),
@@ -226,23 +225,21 @@ async def test_list_in_pages(client: Client, connection: Connection) -> None:
         ("since=tomorrow", "since"),
         ("tenant=a/b", "tenant"),
         ("q=" + "x" * 200, "q"),
-    ],
-)
-async def test_parameters_out_of_bounds(client: Client, pool: Pool, query: str, parameter: str) -> None:
-    problem = await problem_of(await client.get(f"/api/v1/calls?{query}"), 400)
-    assert problem["parameter"] == parameter
-    assert parameter in problem["detail"]
-    page = await client.get(f"/?{query}")
-    assert (page.status, page.content_type) == (400, "text/html")
+    ):
+        problem = await problem_of(await client.get(f"/api/v1/calls?{query}"), 400)
+        assert problem["parameter"] == parameter
+        assert parameter in problem["detail"]
+        page = await client.get(f"/?{query}")
+        assert (page.status, page.content_type) == (400, "text/html")
 
 
-@pytest.mark.parametrize("q", ["%00", "%25", "' OR 1=1--", "\u202e", "_", "a b"])
 async def test_a_search_for_what_no_id_looks_like_finds_nothing(
-    client: Client, connection: Connection, q: str
+    client: Client, connection: Connection
 ) -> None:
     await add(connection, Row(call_id="c-1"))
-    answer = await client.get("/api/v1/calls", params={"q": q.replace("%00", "\x00").replace("%25", "%")})
-    assert await answer.json() == {"calls": [], "next_cursor": None}
+    for q in ("\x00", "%", "' OR 1=1--", "\u202e", "_", "a b"):
+        answer = await client.get("/api/v1/calls", params={"q": q})
+        assert await answer.json() == {"calls": [], "next_cursor": None}
 
 
 async def test_the_page_shows_and_filters(client: Client, connection: Connection) -> None:

@@ -103,14 +103,14 @@ async def test_rows_that_arrive_meanwhile_do_not_shift_the_next_page(
     assert [call.call_id for call in second.calls] == ["c-1", "c-0"]
 
 
-@pytest.mark.parametrize("status", list(CallStatus))
-async def test_filter_by_status(reader: StatusReader, connection: Connection, status: CallStatus) -> None:
+async def test_filter_by_status(reader: StatusReader, connection: Connection) -> None:
     for other in ("queued", "processing", "cleaned", "erased"):
         await add(connection, Row(call_id=other, status=other))
     await add(connection, Row(call_id="failed", status="failed", error=("decode_failed", "No audio.", False)))
     await reject(connection, call_id="rejected")
 
-    assert await ids(reader, CallFilter(status=status)) == [status.value]
+    for status in CallStatus:
+        assert await ids(reader, CallFilter(status=status)) == [status.value]
 
 
 async def test_filter_by_the_beginning_of_the_call_id_takes_every_sign_literally(
@@ -243,10 +243,11 @@ async def test_rejected_events_of_two_tenants_have_to_be_told_apart(
     assert caught.value.tenants == ("acme", "zeta")
 
 
-@pytest.mark.parametrize("call_id", ["nobody", "", "../x", "a\x00b", "x" * 200, "\u202eabc"])
-async def test_unknown_or_impossible_call_is_not_found(reader: StatusReader, call_id: str) -> None:
-    with pytest.raises(CallNotFound):
-        await reader.get_call(call_id)
+async def test_unknown_or_impossible_call_is_not_found(reader: StatusReader) -> None:
+    for call_id in ("nobody", "", "../x", "a\x00b", "x" * 200, "\u202eabc"):
+        with pytest.raises(CallNotFound):
+            await reader.get_call(call_id)
+        assert await reader.call_history(call_id, None) == ()
 
 
 async def test_unknown_result_of_a_known_call_is_not_found(
