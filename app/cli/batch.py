@@ -1,4 +1,4 @@
-"""Runs the engine over many recordings: in this process for one, in processes of its own for more.
+"""Runs the engine over recordings: small ones one by one in this process, others in processes of their own.
 
 What fails is an outcome, not an end: the other recordings go on.
 """
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dsp import ResolvedChain
 
 _THREADS_OF_LIBRARIES: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_QUICK_BYTES: Final = 4 << 20
 
 
 class FolderError(Exception):
@@ -155,7 +156,7 @@ def run(tasks: Sequence[Task], processes: int) -> Generator[Outcome, None, None]
     A process that dies (out of memory, a library's crash) costs the recording that it died of, and no other.
     """
     processes = min(processes, len(tasks))
-    if processes <= 1:
+    if processes <= 1 and all(_is_quick(task.args[0]) for task in tasks):
         for task in tasks:
             yield task()
         return
@@ -166,6 +167,17 @@ def run(tasks: Sequence[Task], processes: int) -> Generator[Outcome, None, None]
         if waiting:
             # It was at work on this one or on one soon after: alone, a recording can only bring down itself.
             yield _alone(waiting.popleft())
+
+
+def _is_quick(recording: Path) -> bool:
+    """Whether a recording is done before a process of its own has started.
+
+    Also, Ctrl-C is only heard between two steps of the engine, and a step of a long recording takes many seconds.
+    """
+    try:
+        return recording.stat().st_size <= _QUICK_BYTES
+    except OSError:
+        return True  # to be reported
 
 
 def _until_one_dies(

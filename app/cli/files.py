@@ -197,7 +197,8 @@ def _followed(outcomes: Iterable[Outcome], count: int, *, as_json: bool) -> list
                 console.print(f"{name}: {outcome.error}", markup=False, style="red")
             elif outcome.report is not None:
                 for warning in outcome.report["warnings"]:
-                    console.print(f"{name}: {warning['message']}", markup=False, style="yellow")
+                    where = "" if warning["channel"] is None else f", channel {warning['channel']}"
+                    console.print(f"{name}{where}: {warning['message']}", markup=False, style="yellow")
                 if as_json:
                     typer.echo(json.dumps(outcome.report, allow_nan=False))
             progress.advance(bar)
