@@ -12,7 +12,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import freqz_sos
 
 Sections = NDArray[np.float64]
 """Second-order sections as scipy takes them, shape (2, 6)."""
@@ -94,6 +93,8 @@ def response_db(
     sections: Sections, frequencies_hz: NDArray[np.float64], sample_rate_hz: int
 ) -> NDArray[np.float64]:
     """Magnitude response in dB at some frequencies in Hz."""
+    from scipy.signal import freqz_sos  # noqa: PLC0415  (as above)
+
     response = freqz_sos(sections, frequencies_hz, fs=sample_rate_hz)[1]
     decibels: NDArray[np.float64] = 20 * np.log10(np.abs(response))
     return decibels

@@ -7,7 +7,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import sosfilt
 
 from dsp.audio import Pause, Samples, paused
 from dsp.k_weighting import k_weighting
@@ -107,6 +106,9 @@ class Weighted:
 
 def weighted(samples: Samples, sample_rate_hz: int, pauses: tuple[Pause, ...] = ()) -> Weighted:
     """K-weight audio, shape (frames, channels); pauses are filtered with the rest and left out of every block."""
+    # Imported late: who only reads a chain, whose stages name this module, need not carry scipy.
+    from scipy.signal import sosfilt  # noqa: PLC0415
+
     frames = _step_frames(sample_rate_hz)
     steps = samples.shape[0] // frames
     power = np.zeros(samples.shape[0])
