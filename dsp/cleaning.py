@@ -85,7 +85,7 @@ def warm_up() -> None:
 
     noise = np.random.default_rng(0).normal(0, 0.1, (8_000, 1)).astype(np.float32)
     audio = AudioBuffer(noise, 8_000)
-    for stage in (Denoise(), NormalizeLoudness(), LimitTruePeak()):
+    for stage in (Denoise(method="spectral_gate"), NormalizeLoudness(), LimitTruePeak()):
         stage.process(audio, Context(channels="linked"))
     measure_audio(audio, Source(path=Path()))
 

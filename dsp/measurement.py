@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dsp.audio import AudioBuffer, Samples, Source, paused
 from dsp.loudness import Weighted, weighted
 from dsp.report import ChannelMeasurement, Measurement, Programme, ReportWarning
-from dsp.speech import speech_levels
+from dsp.speech import decide, speech_levels
 from dsp.true_peak import inter_sample_peaks
 
 _CLIPPED_FROM: Final = 0.97  # mu-law reaches 0.980 and A-law 0.984 of full scale
@@ -68,7 +68,7 @@ def _measure_channel(
 ) -> ChannelMeasurement:
     samples = np.ascontiguousarray(audio.samples[:, index])
     own = sound.loudness(index)
-    levels = speech_levels(samples, audio.sample_rate_hz, source.pauses)
+    levels = speech_levels(decide(samples, audio.sample_rate_hz, source.pauses))
     sample_peak = float(np.abs(samples).max(where=counted, initial=0.0))
     peaks = inter_sample_peaks(samples, audio.sample_rate_hz, of_interest=sample_peak)
     return ChannelMeasurement(

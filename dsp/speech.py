@@ -19,8 +19,8 @@ from scipy.ndimage import binary_opening, maximum_filter1d, uniform_filter1d
 
 from dsp.audio import Pause, Samples, paused
 
-_FRAME_S: Final = 0.02
-_SILENCE_DBFS: Final = -96.0  # below the last bit of 16: nothing is there
+FRAME_S: Final = 0.02
+_SILENCE: Final = 10**-9.6  # -96 dB, below the last of 16 bits: nothing is there
 _SMOOTHED_FRAMES: Final = 5  # 100 ms, so that a minimum is no accident of one frame
 _WINDOW_FRAMES: Final = 75  # 1.5 s hold a gap between words
 _ABOVE_NOISE_DB: Final = 6.0
@@ -31,19 +31,38 @@ _GUARD_FRAMES: Final = 3  # soft beginnings and ends of words are neither speech
 _FEWEST_NOISE_FRAMES: Final = 5
 
 
-@dataclass(frozen=True)
-class SpeechLevels:
-    """Levels of speech and of the noise beneath it; None where there is none to measure.
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """Which frames of 20 ms of one channel are what; whole frames only, all of shape (frames,).
 
-    Attributes:
-        speech_dbfs: mean power of the speech frames with the noise under it, in dB below full scale.
-        noise_dbfs: median power of the frames between the speech, in dB below full scale.
-        speech_s: seconds of speech.
+    Frames in a pause are neither speech nor noise, and so are those just before and after speech.
     """
 
+    power: NDArray[np.float64]
+    """Mean square."""
+    speech: NDArray[np.bool_]
+    """Somebody speaks."""
+    noise: NDArray[np.bool_]
+    """Nobody speaks; digital silence is among them."""
+
+    def noise_samples(self, channel: Samples) -> Samples:
+        """Give the channel's samples that are noise and not digital silence, shape (samples,)."""
+        chosen = self.noise & (self.power > _SILENCE)
+        frame = channel.size // max(1, self.power.size)
+        samples: Samples = channel[: self.power.size * frame].reshape(-1, frame)[chosen].ravel()
+        return samples
+
+
+@dataclass(frozen=True)
+class SpeechLevels:
+    """Levels of speech and of the noise beneath it; None where there is none to measure."""
+
     speech_dbfs: float | None
+    """Mean power of the speech frames with the noise under it, in dB below full scale."""
     noise_dbfs: float | None
+    """Median power of the noise frames, in dB below full scale."""
     speech_s: float
+    """Seconds of speech."""
 
     @property
     def snr_db(self) -> float | None:
@@ -53,44 +72,43 @@ class SpeechLevels:
         return self.speech_dbfs - self.noise_dbfs
 
 
-def speech_levels(channel: Samples, sample_rate_hz: int, pauses: tuple[Pause, ...] = ()) -> SpeechLevels:
-    """Measure one channel, shape (frames,), outside the pauses."""
-    power = _frame_power(channel, sample_rate_hz, pauses)
-    if power.size == 0:
-        return SpeechLevels(None, None, 0.0)
-    level_db = _decibels(power)
-    speech = _is_speech(level_db, power)
-    near_speech = maximum_filter1d(speech, 2 * _GUARD_FRAMES + 1)
-    noise_db = (
-        float(np.median(level_db[~near_speech])) if (~near_speech).sum() >= _FEWEST_NOISE_FRAMES else None
-    )
-    return SpeechLevels(
-        speech_dbfs=10 * float(np.log10(power[speech].mean())) if speech.any() else None,
-        noise_dbfs=noise_db if noise_db is not None and noise_db > _SILENCE_DBFS else None,
-        speech_s=float(speech.sum()) * _FRAME_S,
-    )
-
-
-def _frame_power(channel: Samples, sample_rate_hz: int, pauses: tuple[Pause, ...]) -> NDArray[np.float64]:
-    """Mean square of each whole frame that no pause touches; a constant offset is no sound."""
-    frame = round(_FRAME_S * sample_rate_hz)
+def decide(channel: Samples, sample_rate_hz: int, pauses: tuple[Pause, ...] = ()) -> Decision:
+    """Tell speech from noise in one channel, shape (frames,)."""
+    frame = round(FRAME_S * sample_rate_hz)
     count = channel.size // frame
     blocks = channel[: count * frame].astype(np.float64).reshape(count, frame)
-    if pauses:
-        blocks = blocks[~paused(count * frame, sample_rate_hz, pauses).reshape(count, frame).any(axis=1)]
-    power: NDArray[np.float64] = np.einsum("nf,nf->n", blocks, blocks) / frame
-    offset = blocks.mean() if blocks.size else 0.0
-    around_it: NDArray[np.float64] = np.maximum(power - offset * (2 * blocks.mean(axis=1) - offset), 0.0)
-    return around_it
+    counted = ~paused(count * frame, sample_rate_hz, pauses).reshape(count, frame).any(axis=1)
+    # A constant offset is no sound: it is taken out of each frame's mean square.
+    offset = float(blocks[counted].mean()) if counted.any() else 0.0
+    mean_square = np.einsum("nf,nf->n", blocks, blocks) / frame
+    power = np.maximum(mean_square - offset * (2 * blocks.mean(axis=1) - offset), 0.0)
+    speech = np.zeros(count, dtype=np.bool_)
+    speech[counted] = _is_speech(power[counted])
+    near_speech = maximum_filter1d(speech, 2 * _GUARD_FRAMES + 1)
+    return Decision(power, speech, counted & ~near_speech)
 
 
-def _is_speech(level_db: NDArray[np.float64], power: NDArray[np.float64]) -> NDArray[np.bool_]:
+def speech_levels(decision: Decision) -> SpeechLevels:
+    """Read the levels of one channel."""
+    speech, noise = decision.power[decision.speech], decision.power[decision.noise]
+    noise_power = float(np.median(noise)) if noise.size >= _FEWEST_NOISE_FRAMES else 0.0
+    return SpeechLevels(
+        speech_dbfs=10 * float(np.log10(speech.mean())) if speech.size else None,
+        noise_dbfs=10 * float(np.log10(noise_power)) if noise_power > _SILENCE else None,
+        speech_s=speech.size * FRAME_S,
+    )
+
+
+def _is_speech(power: NDArray[np.float64]) -> NDArray[np.bool_]:
+    if power.size == 0:
+        return np.zeros(0, dtype=np.bool_)
+    level_db = _decibels(power)
     smoothed_db = _decibels(uniform_filter1d(power, _SMOOTHED_FRAMES))
     windows = np.array_split(smoothed_db, max(1, smoothed_db.size // _WINDOW_FRAMES))
     noise_db = float(np.median([window.min() for window in windows]))
     above = level_db[level_db > noise_db + _ABOVE_NOISE_DB]
     if above.size == 0:
-        return np.zeros(level_db.size, dtype=np.bool_)
+        return np.zeros(power.size, dtype=np.bool_)
     loud_db = float(np.percentile(above, _LOUD_PERCENTILE))
     threshold_db = max(noise_db + _ABOVE_NOISE_DB, loud_db - _BELOW_LOUD_DB)
     speech: NDArray[np.bool_] = binary_opening(
@@ -100,5 +118,5 @@ def _is_speech(level_db: NDArray[np.float64], power: NDArray[np.float64]) -> NDA
 
 
 def _decibels(power: NDArray[np.float64]) -> NDArray[np.float64]:
-    decibels: NDArray[np.float64] = 10 * np.log10(np.maximum(power, 10 ** (_SILENCE_DBFS / 10)))
+    decibels: NDArray[np.float64] = 10 * np.log10(np.maximum(power, _SILENCE))
     return decibels

@@ -2,24 +2,66 @@
 
 from __future__ import annotations
 
+import difflib
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic_core import PydanticCustomError
 
 from dsp.audio import AudioBuffer, Pause
 from dsp.report import DenoiseOutcome, ReportWarning
 
 
-class Stage(BaseModel, ABC):
+class Strict(BaseModel):
+    """A part of a chain file: a number is a number, and an unknown key is refused with the nearest right one."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, told: Any) -> Any:
+        if isinstance(told, dict):
+            for key in told:
+                if key not in cls.model_fields:
+                    raise not_known("key", key, cls.model_fields, at=key)
+        return told
+
+
+def not_known(what: str, found: object, known: Iterable[str], *, at: object = None) -> PydanticCustomError:
+    """Say that a name is not known, and which is meant.
+
+    Parameters
+    ----------
+    at
+        The key of the refused mapping that the error is about, where it is about a key.
+    """
+    names = list(known)
+    nearest = difflib.get_close_matches(str(found), names, n=1, cutoff=0.5)
+    hint = f"did you mean `{nearest[0]}`?" if nearest else f"known: {listed(names)}"
+    return PydanticCustomError(
+        f"unknown_{what}",
+        "`{found}` is not a known {what}; {hint}",
+        {"found": str(found), "what": what, "hint": hint, "at": at},
+    )
+
+
+def listed(names: Collection[str]) -> str:
+    """Write names as people do: `a`, `b` and `c`."""
+    quoted = [f"`{name}`" for name in names]
+    return " and ".join(filter(None, [", ".join(quoted[:-1]), *quoted[-1:]]))
+
+
+class Stage(Strict, ABC):
     """One step of a chain; its fields are its options, checked and described where they are declared.
 
     The laws that every stage keeps (tests/contracts/test_stages.py): same shape and rate, float32, finite, no delay,
     the same output every time, silence in = silence out, the input not changed.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     name: ClassVar[str]
 
@@ -30,22 +72,15 @@ class Stage(BaseModel, ABC):
 
 @dataclass
 class Context:
-    """What a stage may know beside the samples, and where it says what it did.
-
-    Attributes:
-        channels: whether each channel is levelled on its own, or all by one gain.
-        following: the stages after this one.
-        pauses: stretches that do not count in what a stage measures.
-        denoise: the denoiser's outcome of each channel; empty until one has run.
-        warnings: what people should know of what the stages did.
-    """
+    """What a stage may know beside the samples, and where it says what it did."""
 
     channels: Literal["independent", "linked"]
+    """Whether each channel is levelled on its own, or all by one gain."""
     following: tuple[Stage, ...] = ()
+    """The stages after this one."""
     pauses: tuple[Pause, ...] = ()
+    """Stretches that do not count in what a stage measures."""
     denoise: list[DenoiseOutcome] = field(default_factory=list)
+    """The denoiser's outcome of each channel; empty until one has run."""
     warnings: list[ReportWarning] = field(default_factory=list)
-
-    def warn(self, warning: ReportWarning) -> None:
-        """Say something that people should know."""
-        self.warnings.append(warning)
+    """What people should know of what the stages did."""

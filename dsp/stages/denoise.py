@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal, get_args
 
 import numpy as np
 from pydantic import field_validator
+from pydantic_core import PydanticCustomError
 
 from dsp.audio import AudioBuffer, Samples
 from dsp.report import DenoiseOutcome
-from dsp.stages.base import Context, Stage
+from dsp.stages.base import Context, Stage, listed, not_known
 
-_SEGMENT_S = 60
-_FFT_FRAMES = 1024
-# Not all of the noise: what is left masks the gate's artefacts, which hurt recognizers more than noise does.
-_PROP_DECREASE = 0.8
-_NOT_YET = ("auto", "rnnoise", "omlsa", "logmmse", "afftdn")
+Method = Literal["spectral_gate", "none"]
+
+# Names that chain files will use once these exist; until then they are refused at load, not silently replaced.
+_TO_COME: Final = ("auto", "rnnoise", "omlsa", "logmmse", "afftdn")
 
 
 class Denoise(Stage):
@@ -23,63 +23,50 @@ class Denoise(Stage):
 
     name: ClassVar[str] = "denoise"
 
-    method: Literal["spectral_gate", "none"] = "spectral_gate"
-    """spectral_gate (stationary spectral gating, by noisereduce) or none."""
+    method: Method
+    """``spectral_gate`` (stationary spectral gating by noisereduce, 0.8 of the noise) or ``none``."""
 
     @field_validator("method", mode="before")
     @classmethod
-    def _exists(cls, method: object) -> object:
-        if method in _NOT_YET:
-            raise ValueError(f"method {method!r} does not exist in this version; spectral_gate and none do")
+    def _exists(cls, method: Any) -> Any:
+        methods = get_args(Method)
+        if method in _TO_COME:
+            raise PydanticCustomError(
+                "method_to_come",
+                "the method `{found}` does not exist in this version, which has {methods}",
+                {"found": method, "methods": listed(methods)},
+            )
+        if method not in methods:
+            raise not_known("method", method, methods)
         return method
 
     def process(self, audio: AudioBuffer, context: Context) -> AudioBuffer:
-        """Denoise every channel that is neither silent nor too short."""
+        """Denoise every channel whose noise can be learnt."""
         cleaned = audio.samples.copy()
         for index in range(audio.channels):
-            outcome = self._outcome(audio.samples[:, index])
+            outcome, denoised = self._denoised(
+                np.ascontiguousarray(audio.samples[:, index]), audio.sample_rate_hz, context
+            )
             context.denoise.append(outcome)
-            if outcome.applied:
-                cleaned[:, index] = _spectral_gate(audio.samples[:, index], audio.sample_rate_hz)
+            if denoised is not None:
+                cleaned[:, index] = denoised
         return audio.with_samples(cleaned)
 
-    def _outcome(self, channel: Samples) -> DenoiseOutcome:
+    def _denoised(
+        self, channel: Samples, sample_rate_hz: int, context: Context
+    ) -> tuple[DenoiseOutcome, Samples | None]:
         if self.method == "none":
-            return DenoiseOutcome(method="none", applied=False, reason="not asked for")
-        if channel.size < 2 * _FFT_FRAMES:
-            return DenoiseOutcome(method=self.method, applied=False, reason="too short")
+            return DenoiseOutcome(method="none", applied=False, reason="the chain asks for none"), None
+        # Imported here: noisereduce takes seconds to load, and reading a chain file must not.
+        from dsp.spectral_gate import spectral_gate  # noqa: PLC0415
+        from dsp.speech import decide, speech_levels  # noqa: PLC0415
+
         if not channel.any():
-            return DenoiseOutcome(method=self.method, applied=False, reason="silent")
-        return DenoiseOutcome(method=self.method, applied=True, reason="asked for")
-
-
-def _spectral_gate(channel: Samples, sample_rate_hz: int) -> Samples:
-    """Gate segments of 60 s from sample 0, each with its own noise profile, so that memory does not grow."""
-    # Imported late: it brings matplotlib along, which a command that only measures need not wait for.
-    from noisereduce import reduce_noise
-
-    segment = _SEGMENT_S * sample_rate_hz
-    # A rest too short for a profile of its own goes with the segment before.
-    starts = [
-        start
-        for start in range(0, channel.size, segment)
-        if start == 0 or channel.size - start >= segment // 6
-    ]
-    ends = [*starts[1:], channel.size]
-    cleaned = np.empty_like(channel)
-    for start, end in zip(starts, ends, strict=True):
-        part = channel[start:end]
-        if not part.any():
-            cleaned[start:end] = part
-            continue
-        gated = reduce_noise(
-            y=part,
-            sr=sample_rate_hz,
-            stationary=True,
-            prop_decrease=_PROP_DECREASE,
-            n_fft=_FFT_FRAMES,
-            chunk_size=2 * segment,
-            n_jobs=1,
-        )
-        cleaned[start:end] = np.nan_to_num(gated, nan=0.0, posinf=0.0, neginf=0.0)
-    return cleaned
+            return DenoiseOutcome(method=self.method, applied=False, reason="digital silence"), None
+        denoised = spectral_gate(channel, sample_rate_hz, context.pauses)
+        if denoised is None:
+            reason = "no stretch without speech from which to learn the noise"
+            return DenoiseOutcome(method=self.method, applied=False, reason=reason), None
+        snr_db = speech_levels(decide(channel, sample_rate_hz, context.pauses)).snr_db
+        reason = "no speech found" if snr_db is None else f"snr {snr_db:.1f} dB"
+        return DenoiseOutcome(method=self.method, applied=True, reason=reason), denoised

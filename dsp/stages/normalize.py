@@ -50,7 +50,7 @@ class NormalizeLoudness(Stage):
             gain_db, reached_lufs = _Search(part, sound, limiter, self).run(self.target_lufs - found_lufs)
             samples[:, group] *= np.float32(10 ** (gain_db / 20))
             if abs(reached_lufs - self.target_lufs) > _MISSED_LU:
-                context.warn(self._missed(None if linked else channel, gain_db, reached_lufs))
+                context.warnings.append(self._missed(None if linked else channel, gain_db, reached_lufs))
         return audio.with_samples(samples)
 
     def _missed(self, channel: int | None, gain_db: float, reached_lufs: float) -> ReportWarning:
