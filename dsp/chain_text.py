@@ -22,7 +22,7 @@ class _Loader(yaml.SafeLoader):
     """YAML 1.1's safe types, and numbers as JSON writes them: 1e3 is a number."""
 
 
-_Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
+_Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^-?\d+(\.\d+)?[eE][-+]?\d+$"), list("-0123456789")
 )
 
@@ -69,7 +69,7 @@ def read(text: str, *, origin: str) -> Document:
     else:
         return document
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()
 
 
 class _Reader:
@@ -89,7 +89,7 @@ class _Reader:
             return dict(self._entries(node, path))
         if isinstance(node, yaml.SequenceNode):
             return [self._entry(child, (*path, index)) for index, child in enumerate(node.value)]
-        return self._loader.construct_object(node)  # type: ignore[no-untyped-call]
+        return self._loader.construct_object(node)
 
     def _entry(self, node: yaml.Node, path: Path) -> Any:
         self._document.lines[path] = node.start_mark.line + 1
@@ -98,7 +98,7 @@ class _Reader:
     def _entries(self, node: yaml.MappingNode, path: Path) -> Iterator[tuple[Hashable, Any]]:
         seen: dict[Hashable, int] = {}
         for key_node, value_node in node.value:
-            key = self._loader.construct_object(key_node)  # type: ignore[no-untyped-call]
+            key = self._loader.construct_object(key_node)
             if not isinstance(key, str):
                 self._refuse(
                     key_node, f"has the key `{key_node.value}`, which is not text; put it in quotes."

@@ -65,7 +65,7 @@ def probe_duration_s(source: Source, *, limits: Limits) -> float:
     """
     with _opened(source) as file:
         _check(file, limits)
-        return file.frames / file.samplerate
+        return float(file.frames / file.samplerate)
 
 
 def decode(source: Source, *, limits: Limits) -> Decoded:

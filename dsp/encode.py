@@ -18,7 +18,8 @@ _FORMATS = {"flac": ("FLAC", "PCM_16"), "wav": ("WAV", "PCM_16")}
 def quantized(audio: AudioBuffer) -> NDArray[np.int16]:
     """Round to 16 bit, shape (frames, channels); what leaves full scale is clipped."""
     scaled = np.rint(audio.samples * np.float32(_FULL_SCALE))
-    return np.clip(scaled, -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16)
+    rounded: NDArray[np.int16] = np.clip(scaled, -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16)
+    return rounded
 
 
 def dequantized(samples: NDArray[np.int16], sample_rate_hz: int) -> AudioBuffer:

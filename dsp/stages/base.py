@@ -28,17 +28,19 @@ class Strict(BaseModel):
         if isinstance(told, dict):
             for key in told:
                 if key not in cls.model_fields:
-                    raise not_known("key", key, cls.model_fields, at=key)
+                    raise not_known("key", key, cls.model_fields, at=(key,))
         return told
 
 
-def not_known(what: str, found: object, known: Iterable[str], *, at: object = None) -> PydanticCustomError:
+def not_known(
+    what: str, found: object, known: Iterable[str], *, at: tuple[str, ...] | None = None
+) -> PydanticCustomError:
     """Say that a name is not known, and which is meant.
 
     Parameters
     ----------
     at
-        The key of the refused mapping that the error is about, where it is about a key.
+        Path of the refused thing below the value that was validated.
     """
     names = list(known)
     nearest = difflib.get_close_matches(str(found), names, n=1, cutoff=0.5)
