@@ -179,6 +179,7 @@ def _followed(outcomes: Iterable[Outcome], count: int, *, as_json: bool) -> list
     """Report on each recording as it is done: progress, warnings and errors on standard error, reports as JSON."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.text import Text
 
     from app.cli.recordings import shown
 
@@ -194,11 +195,11 @@ def _followed(outcomes: Iterable[Outcome], count: int, *, as_json: bool) -> list
         for outcome in outcomes:
             name = shown(outcome.recording)
             if outcome.error is not None:
-                console.print(f"{name}: {outcome.error}", markup=False, style="red")
+                console.print(Text(f"{name}: {outcome.error}", style="red"))
             elif outcome.report is not None:
                 for warning in outcome.report["warnings"]:
                     where = "" if warning["channel"] is None else f", channel {warning['channel']}"
-                    console.print(f"{name}{where}: {warning['message']}", markup=False, style="yellow")
+                    console.print(Text(f"{name}{where}: {warning['message']}", style="yellow"))
                 if as_json:
                     typer.echo(json.dumps(outcome.report, allow_nan=False))
             progress.advance(bar)

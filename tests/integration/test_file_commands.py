@@ -25,7 +25,7 @@ from app.cli.batch import Outcome
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RATE_HZ = 8000
-_COMMANDS = "import typer; from app.cli import files; cli = typer.Typer(); files.register(cli); cli()"
+_PROGRAM = "from app.cli import main; main()"
 
 
 def _cli() -> typer.Typer:
@@ -343,7 +343,7 @@ def start() -> Iterator[Start]:
 
     def run(calls: Path, out: Path, jobs: int) -> subprocess.Popen[str]:
         process = subprocess.Popen(  # noqa: S603 - this very program
-            [sys.executable, "-c", _COMMANDS, "clean", str(calls), "-o", str(out), "--jobs", str(jobs)],
+            [sys.executable, "-c", _PROGRAM, "clean", str(calls), "-o", str(out), "--jobs", str(jobs)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
