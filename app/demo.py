@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -37,6 +38,9 @@ _RECORDING_SUFFIXES = frozenset(
     {".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".w64", ".wav", ".wave"}
 )
 _MAX_ID_CHARS = 100
+# A path is told whole; a reason longer than this may be wrapped.
+_OUTCOME_COLUMNS = 70
+_VERY_WIDE = 1000
 
 
 class DemoError(Exception):
@@ -193,24 +197,41 @@ class _Shown:
         )
 
 
-def result_table(results: Sequence[DemoResult], *, base: Path) -> Table:
-    """The table at the end; paths are told from ``base`` where they lie below it."""
+def print_results(console: Console, results: Sequence[DemoResult], *, base: Path) -> None:
+    """Print the table at the end; paths are told from ``base`` where they lie below it.
+
+    Where the terminal is too narrow for it, what became of each call follows below the figures.
+    """
+    outcomes = [_outcome(result, base) for result in results]
+    table = _table(results, outcomes)
+    whole = Measurement.get(console, console.options.update_width(_VERY_WIDE), table)
+    longest = max(len(outcome) for outcome in outcomes)
+    if whole.maximum - max(0, longest - _OUTCOME_COLUMNS) <= console.width:
+        console.print(table)
+    else:
+        console.print(_table(results, None))
+        for result, outcome in zip(results, outcomes, strict=True):
+            console.print(Text.assemble(f"{result.row.call_id}: ", outcome))
+    console.print(
+        "The noise floor is that of the noisiest channel, at the loudness of its file.", style="dim"
+    )
+
+
+def _table(results: Sequence[DemoResult], outcomes: Sequence[Text] | None) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
-    table.caption = "The noise floor is that of the noisiest channel, at the loudness of the file it is in."
-    table.caption_justify = "left"
-    table.add_column("call", no_wrap=True)
-    table.add_column("duration", justify="right", no_wrap=True)
-    table.add_column("loudness, LUFS", justify="right", no_wrap=True)
-    table.add_column("noise floor, dBFS", justify="right", no_wrap=True)
-    table.add_column("output", overflow="fold")
-    for result in results:
+    table.add_column("call", no_wrap=outcomes is not None, overflow="fold")
+    for heading in ("duration", "loudness, LUFS", "noise floor, dBFS"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    if outcomes is not None:
+        table.add_column("output", overflow="fold")
+    for number, result in enumerate(results):
         row = result.row
         table.add_row(
             Text(row.call_id or ""),
             "" if row.duration_s is None else f"{row.duration_s:.1f} s",
             _change(row.before_lufs, row.after_lufs),
             _change(row.before_noise_floor_dbfs, row.after_noise_floor_dbfs),
-            _outcome(result, base),
+            *([] if outcomes is None else [outcomes[number]]),
         )
     return table
 

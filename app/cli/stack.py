@@ -53,7 +53,7 @@ def up(
         EmbeddedStack(data),
         port=port,
         worker_log=False,
-        tell=lambda step: console.print(f"{step} ...", style="dim"),
+        tell=lambda step: console.print(f"{step} ...", style="dim", highlight=False),
     )
     try:
         _end(_interruptible(lambda run: _up(service, env_file, console, run), service))
@@ -88,7 +88,7 @@ def demo(
         EmbeddedStack(_DEMO_DATA, recordings=recordings, fresh=True),
         port=None,
         worker_log=True,
-        tell=lambda step: console.print(f"{step} ...", style="dim"),
+        tell=lambda step: console.print(f"{step} ...", style="dim", highlight=False),
     )
     _end(_interruptible(work, service))
 
@@ -112,22 +112,26 @@ async def _up(service: EmbeddedService, env_file: Path | None, console: Console,
 async def _demo(
     service: EmbeddedService, calls: list[DemoCall], console: Console, run: _Run, *, stay: bool
 ) -> int:
+    from app.demo import told_path
+
     async with service:
         status = await _cleaned(service, calls, console)
-        console.print(f"\nStatus page: [bold]{service.url}[/bold]", highlight=False)
+        kept = told_path(service.stack.data, Path.cwd())
+        console.print(f"\nStatus page   [bold]{service.url}[/bold]", highlight=False)
+        console.print(f"Files, logs   {kept}, until the next demo", highlight=False)
         if stay:
             run.status_if_stopped = status
-            console.print(
-                "Ctrl-C stops it. The next demo begins afresh; `clearcall up` keeps what it has.", style="dim"
-            )
+            console.print("\nIt stays up until Ctrl-C.", style="green")
             return await _until_ended(service)
-        console.print("It ends now, with the demo; `clearcall demo --keep` stays up.", style="dim")
+        console.print(
+            "\nThe output is no terminal, so it ends here; `clearcall demo --keep` stays up.", style="dim"
+        )
     return status
 
 
 async def _cleaned(service: EmbeddedService, calls: list[DemoCall], console: Console) -> int:
     """Send the calls through and print the table; answers the exit status. Raises DemoError."""
-    from app.demo import DemoError, link_outputs, result_table, send_and_follow
+    from app.demo import DemoError, link_outputs, print_results, send_and_follow
 
     settings = service.settings()
     sending = asyncio.create_task(send_and_follow(settings, calls, console))
@@ -144,7 +148,7 @@ async def _cleaned(service: EmbeddedService, calls: list[DemoCall], console: Con
     stack = service.stack
     results = await link_outputs(settings, rows, bucket=stack.outputs, links=stack.data / "outputs")
     console.print()
-    console.print(result_table(results, base=Path.cwd()))
+    print_results(console, results, base=Path.cwd())
     return 0 if all(result.output for result in results) else 1
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from agents.status import CallStatus
 from app.calls import CallFault, CallSummary
-from app.demo import DemoError, DemoResult, call_ids, calls_in, example_calls, result_table
+from app.demo import DemoError, DemoResult, call_ids, calls_in, example_calls, print_results
 from schemas import CallRecorded, is_identifier
 
 _NAMES = st.lists(st.text(st.characters(exclude_characters="/\x00", codec="utf-8"), min_size=1), max_size=8)
@@ -36,9 +36,9 @@ def _row(call_id: str, status: CallStatus = CallStatus.CLEANED, **more: object) 
     return CallSummary.model_validate(facts | more)
 
 
-def _printed(*results: DemoResult) -> str:
-    console = Console(file=io.StringIO(), width=140)
-    console.print(result_table(results, base=Path("/home/kim")))
+def _printed(*results: DemoResult, width: int = 140) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    print_results(console, results, base=Path("/home/kim"))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -111,3 +111,11 @@ def test_a_silent_recording_has_no_loudness_to_show() -> None:
     told = _printed(DemoResult(_row("c-3", duration_s=1.0), Path("/elsewhere/c-3.flac")))
     assert "- ->     -" in told
     assert "/elsewhere/c-3.flac" in told
+
+
+def test_a_narrow_terminal_gets_whole_figures_and_whole_paths() -> None:
+    output = Path("/home/kim/.clearcall/demo/outputs/example-appointment.listen.flac")
+    row = _row("example-appointment", duration_s=24.9, before_lufs=-22.1, after_lufs=-16.0)
+    lines = _printed(DemoResult(row, output), width=80).splitlines()
+    assert any("24.9 s" in line and "-22.1 -> -16.0" in line for line in lines)
+    assert any(".clearcall/demo/outputs/example-appointment.listen.flac" in line for line in lines)
