@@ -40,6 +40,9 @@ class CallError(PipelineError):
     """
 
     def __init__(self, code: str, message: str, *, retriable: bool) -> None:
+        # Messages quote what others wrote. The database and JSON take neither half a surrogate pair nor NUL, and a
+        # failure that cannot be written down would be tried for ever.
+        message = message.encode("utf-8", "backslashreplace").decode("utf-8").replace("\x00", "\\x00")
         super().__init__(message)
         self.code = code
         self.message = message
