@@ -157,7 +157,7 @@ class DspExecutor(Protocol):
     """Runs the chain in another process."""
 
     async def clean(self, source: Source, chain: ResolvedChain, out_dir: Path) -> CleanReport:
-        """Run ``dsp.clean``. Raises CallError."""
+        """Run ``dsp.clean``. Raises CallError, Outage."""
 
 
 class ObjectStore(Protocol):

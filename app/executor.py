@@ -20,6 +20,7 @@ from typing import Any
 import structlog
 
 from agents.errors import CallError, Outage
+from app.scratch import PART as SCRATCH
 from dsp import CleanReport, Limits, ResolvedChain, Source
 from dsp.child import request
 
@@ -49,19 +50,29 @@ class ProcessDspExecutor:
         limits: what a recording may ask for.
         deadline: wall-clock bound of one call.
         memory_bytes: address space a process may take; 0: unlimited.
+        python: the interpreter of the processes.
     """
 
-    def __init__(self, *, processes: int, limits: Limits, deadline: Deadline, memory_bytes: int) -> None:
+    def __init__(
+        self,
+        *,
+        processes: int,
+        limits: Limits,
+        deadline: Deadline,
+        memory_bytes: int,
+        python: str = sys.executable,
+    ) -> None:
         self._processes = processes
         self._limits = limits
         self._deadline = deadline
         self._memory_bytes = memory_bytes
+        self._python = python
         self._idle: asyncio.LifoQueue[_Child] = asyncio.LifoQueue()
         self._all: set[_Child] = set()
 
     async def open(self) -> None:
         """Start the processes, side by side."""
-        children = [_Child(self._memory_bytes) for _ in range(self._processes)]
+        children = [_Child(self._python, self._memory_bytes) for _ in range(self._processes)]
         self._all.update(children)
         await asyncio.gather(*(child.start() for child in children))
         for child in children:
@@ -78,13 +89,15 @@ class ProcessDspExecutor:
         Raises
         ------
             CallError: what the DSP refused; or the process crashed or took too long, and was replaced.
-            Outage: no process could be started.
+            Outage: no process could be started, or the scratch disk is full or failing.
         """
         child = await self._idle.get()
         try:
             answer = await self._ask(child, request(source, chain, out_dir, self._limits))
         finally:
             self._idle.put_nowait(child)
+        if "outage" in answer:
+            raise Outage(SCRATCH, answer["outage"])
         if "error" in answer:
             raise CallError(**answer["error"])
         return CleanReport.from_json(answer["report"])
@@ -136,7 +149,8 @@ class _Crashed(Exception):
 class _Child:
     """One DSP process, started when first needed and after each death."""
 
-    def __init__(self, memory_bytes: int) -> None:
+    def __init__(self, python: str, memory_bytes: int) -> None:
+        self._python = python
         self._memory_bytes = memory_bytes
         self._process: Process | None = None
 
@@ -146,15 +160,16 @@ class _Child:
             return
         try:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
+                self._python,
                 "-I",  # neither the environment nor the folder we stand in decides what it imports
                 "-m",
                 "dsp.child",
                 str(self._memory_bytes),
+                str(os.getpid()),
                 stdin=PIPE,
                 stdout=PIPE,
                 limit=_MOST_ANSWER_BYTES,
-                env=_ENVIRONMENT | {"CLEARCALL_PARENT": str(os.getpid())},
+                env=_ENVIRONMENT,
             )
             async with asyncio.timeout(_READY_WITHIN_S):
                 await self.hear()

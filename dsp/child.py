@@ -1,18 +1,20 @@
 """The process that runs the DSP: one call at a time, no network needed, no credentials given, bounded in resources.
 
-Started as ``python -m dsp.child``. Speaks JSON, one document a line: a request on standard input is answered by one
-line on what was standard output at the start; everything that libraries print goes to standard error. It ends with
-its standard input, and with the process that started it.
+Started as ``python -m dsp.child MEMORY_BYTES PARENT_PID``. Speaks JSON, one document a line: a request on standard
+input is answered by one line on what was standard output at the start; everything that libraries print goes to standard
+error. It ends with its standard input, and with the process that started it.
 
 Request: ``{"source": …, "chain": …, "out_dir": …, "limits": …}``, see ``request``.
-Answers: ``{"ready": true}`` once, then for each request ``{"report": …}`` or ``{"error": {code, message, retriable}}``;
-before that, ``{"duration_s": …}`` as soon as the length of the recording is known.
+Answers: ``{"ready": true}`` once; then for each request ``{"duration_s": …}`` as soon as the length of the recording is
+known, and ``{"report": …}``, ``{"error": {code, message, retriable}}`` or, where the disk is full or failing,
+``{"outage": …}``.
 """
 
 from __future__ import annotations
 
 import ctypes
 import dataclasses
+import errno
 import json
 import os
 import resource
@@ -26,6 +28,7 @@ import dsp
 
 _PR_SET_PDEATHSIG = 1
 _MOST_OPEN_FILES = 64
+_DISK_IS_UNWELL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
 
 
 def request(
@@ -42,8 +45,8 @@ def request(
 
 def main() -> None:
     """Serve requests until standard input ends."""
-    memory_bytes = int(sys.argv[1]) if len(sys.argv) > 1 else 0
-    _bind_to_parent()
+    memory_bytes, parent_pid = (int(argument) for argument in sys.argv[1:3])
+    _bind_to_parent(parent_pid)
     _limit_resources(memory_bytes)
     answers = _take_stdout()
     _warm_up()
@@ -67,6 +70,8 @@ def _answer(asked: dict[str, Any], answers: IO[str]) -> dict[str, Any]:
             "out_of_memory", "The recording needs more memory than a DSP process may take.", retriable=False
         )
     except OSError as error:
+        if error.errno in _DISK_IS_UNWELL:
+            return {"outage": str(error)}
         return _error("scratch_failed", f"The scratch disk failed: {error}.", retriable=True)
     except Exception as error:  # noqa: BLE001  (the parent decides; the process is as good as before)
         traceback.print_exc()
@@ -83,10 +88,10 @@ def _source(told: dict[str, Any]) -> dsp.Source:
     )
 
 
-def _bind_to_parent() -> None:
+def _bind_to_parent(parent_pid: int) -> None:
     """Die with the parent, also when it is killed with -9; leave Ctrl-C to it."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if str(os.getppid()) != os.environ.get("CLEARCALL_PARENT", str(os.getppid())):
+    if os.getppid() != parent_pid:
         os._exit(1)  # it died before the line above
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
