@@ -240,7 +240,7 @@ def test_two_recordings_of_one_stem_are_not_put_into_one_folder(calls: Path, tmp
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--rendition", "lisen"], "it has listen, asr"),
+        (["--rendition", "lisen"], "asr"),
         (["--chain", "telefony"], "telephony"),
         (["--jobs", "0"], "--jobs"),
         (["--channels", "Agent 7"], "not a role"),
