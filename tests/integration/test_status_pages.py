@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import faust
 import pytest
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
@@ -431,3 +432,19 @@ async def test_calls_of_now_are_told_as_people_speak(client: Client, connection:
         connection, Row(call_id="c-1", status="queued", queued_at=datetime.now(UTC) - timedelta(minutes=5))
     )
     assert "5 min ago" in await (await client.get("/")).text()
+
+
+async def test_on_fausts_own_web_server_our_pages_come_first(worker: Worker) -> None:
+    app = faust.App("pages", broker="kafka://127.0.0.1:1", web_tables_enabled=False, web_router_enabled=False)
+    web_app: web.Application = app.web.web_app  # type: ignore[attr-defined]  # the aiohttp driver's own
+    add_routes(web_app, worker)
+    app.web.init_server()  # Faust's own pages, as at the start of a worker
+    client = TestClient(TestServer(web_app))
+    await client.start_server()
+    try:
+        page = await client.get("/")
+        assert (page.status, page.content_type) == (503, "text/html")
+        assert (await client.get("/livez")).status == 200
+        await problem_of(await client.get("/table/"), 404)
+    finally:
+        await client.close()
