@@ -167,8 +167,10 @@ def revision(value: Any) -> str:
 
 
 def coded(text: str) -> Markup:
-    """Prose in which `names` stand between backticks."""
+    """Prose in which `names` stand between backticks; one without its fellow is just a sign."""
     parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return escape(text)
     return Markup("").join(
         Markup("<code>{}</code>").format(part) if place % 2 else escape(part)
         for place, part in enumerate(parts)

@@ -118,6 +118,7 @@ def test_prose_is_escaped_with_and_without_backticks(text: str) -> None:
     bare = written.replace("<code>", "").replace("</code>", "")
     assert "<" not in bare
     assert coded("a `b<c` d") == "a <code>b&lt;c</code> d"
+    assert coded("5` > 4'") == "5` &gt; 4&#39;"
 
 
 def test_a_row_leads_to_its_very_result() -> None:
