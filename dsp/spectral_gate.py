@@ -3,7 +3,7 @@
 noisereduce's own way is to take the whole recording for its profile. Speech is then in it, and what is near the mean
 of speech and noise is taken away. Here only frames in which nobody speaks are learnt from, and its spectra are 32 ms
 long as is usual for speech. On telephone speech in nine kinds of noise at 5 and 15 dB that turned the change of SI-SDR
-from -1.3 dB into +2.0 dB, and what is left of clean speech from 10 dB into 34 dB.
+from -1.3 dB into +1.9 dB.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 from noisereduce import reduce_noise
 
-from dsp.audio import Pause, Samples
-from dsp.speech import Decision, decide
+from dsp.audio import Samples
+from dsp.speech import Decision
 
 _SEGMENT_S: Final = 60.0
 _SHORTEST_SEGMENT_S: Final = 10.0  # less goes with the segment before: too little to learn the noise from
@@ -24,16 +24,16 @@ _WINDOW_S: Final = 0.032
 _PROP_DECREASE: Final = 0.8
 
 
-def spectral_gate(channel: Samples, sample_rate_hz: int, pauses: tuple[Pause, ...]) -> Samples | None:
-    """Lower the noise of one channel, shape (frames,); None where there is no noise to learn from."""
+def spectral_gate(channel: Samples, sample_rate_hz: int, decision: Decision) -> Samples | None:
+    """Lower the noise of one channel, shape (frames,); None where there is too little noise to learn from."""
     window = 2 ** round(np.log2(_WINDOW_S * sample_rate_hz))
     least = round(_LEAST_PROFILE_S * sample_rate_hz)
-    whole = decide(channel, sample_rate_hz, pauses).noise_samples(channel)
+    whole = decision.noise_samples(channel, 0, channel.size)
     if whole.size < least:
         return None
     gated = np.empty_like(channel)
     for start, end in _segments(channel.size, sample_rate_hz):
-        own = _noise_within(channel, start, end, sample_rate_hz, pauses)
+        own = decision.noise_samples(channel, start, end)
         # Its neighbours stand round a segment, so that its ends sound as its middle does.
         first, last = max(0, start - window), min(channel.size, end + window)
         cleaned = reduce_noise(
@@ -43,6 +43,7 @@ def spectral_gate(channel: Samples, sample_rate_hz: int, pauses: tuple[Pause, ..
             stationary=True,
             prop_decrease=_PROP_DECREASE,
             n_fft=window,
+            hop_length=window // 2,
             padding=2 * window,
             chunk_size=last - first,
             clip_noise_stationary=False,
@@ -59,17 +60,3 @@ def _segments(frames: int, sample_rate_hz: int) -> list[tuple[int, int]]:
     if len(starts) > 1 and frames - starts[-1] < _SHORTEST_SEGMENT_S * sample_rate_hz:
         starts.pop()
     return list(zip(starts, [*starts[1:], frames], strict=True))
-
-
-def _noise_within(
-    channel: Samples, start: int, end: int, sample_rate_hz: int, pauses: tuple[Pause, ...]
-) -> Samples:
-    offset_s = start / sample_rate_hz
-    moved = tuple(
-        Pause(max(0.0, pause.start_s - offset_s), pause.end_s - offset_s)
-        for pause in pauses
-        if pause.end_s > offset_s
-    )
-    segment = channel[start:end]
-    decision: Decision = decide(segment, sample_rate_hz, moved)
-    return decision.noise_samples(segment)

@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_opening, maximum_filter1d, uniform_filter1d
+from scipy.ndimage import binary_opening, maximum_filter1d, median_filter, uniform_filter1d
 
 from dsp.audio import Pause, Samples, paused
 
@@ -23,6 +23,7 @@ FRAME_S: Final = 0.02
 _SILENCE: Final = 10**-9.6  # -96 dB, below the last of 16 bits: nothing is there
 _SMOOTHED_FRAMES: Final = 5  # 100 ms, so that a minimum is no accident of one frame
 _WINDOW_FRAMES: Final = 75  # 1.5 s hold a gap between words
+_MEDIAN_WINDOWS: Final = 21  # half a minute: noise changes within a call, and speech leaves gaps
 _ABOVE_NOISE_DB: Final = 6.0
 _BELOW_LOUD_DB: Final = 25.0
 _LOUD_PERCENTILE: Final = 95
@@ -44,13 +45,18 @@ class Decision:
     """Somebody speaks."""
     noise: NDArray[np.bool_]
     """Nobody speaks; digital silence is among them."""
+    samples: int
+    """Samples in a frame."""
 
-    def noise_samples(self, channel: Samples) -> Samples:
-        """Give the channel's samples that are noise and not digital silence, shape (samples,)."""
+    def noise_samples(self, channel: Samples, start: int, end: int) -> Samples:
+        """Give the channel's samples that are noise and not digital silence between two frames of samples."""
+        if not self.power.size:
+            return channel[:0]
         chosen = self.noise & (self.power > _SILENCE)
-        frame = channel.size // max(1, self.power.size)
-        samples: Samples = channel[: self.power.size * frame].reshape(-1, frame)[chosen].ravel()
-        return samples
+        first, last = -(-start // self.samples), min(end // self.samples, self.power.size)
+        blocks = channel[first * self.samples : last * self.samples].reshape(-1, self.samples)
+        picked: Samples = blocks[chosen[first:last]].ravel()
+        return picked
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,7 @@ def decide(channel: Samples, sample_rate_hz: int, pauses: tuple[Pause, ...] = ()
     speech = np.zeros(count, dtype=np.bool_)
     speech[counted] = _is_speech(power[counted])
     near_speech = maximum_filter1d(speech, 2 * _GUARD_FRAMES + 1)
-    return Decision(power, speech, counted & ~near_speech)
+    return Decision(power, speech, counted & ~near_speech, frame)
 
 
 def speech_levels(decision: Decision) -> SpeechLevels:
@@ -103,18 +109,27 @@ def _is_speech(power: NDArray[np.float64]) -> NDArray[np.bool_]:
     if power.size == 0:
         return np.zeros(0, dtype=np.bool_)
     level_db = _decibels(power)
-    smoothed_db = _decibels(uniform_filter1d(power, _SMOOTHED_FRAMES))
-    windows = np.array_split(smoothed_db, max(1, smoothed_db.size // _WINDOW_FRAMES))
-    noise_db = float(np.median([window.min() for window in windows]))
-    above = level_db[level_db > noise_db + _ABOVE_NOISE_DB]
+    floor_db = _noise_floor(power) + _ABOVE_NOISE_DB
+    above = level_db[level_db > floor_db]
     if above.size == 0:
         return np.zeros(power.size, dtype=np.bool_)
     loud_db = float(np.percentile(above, _LOUD_PERCENTILE))
-    threshold_db = max(noise_db + _ABOVE_NOISE_DB, loud_db - _BELOW_LOUD_DB)
+    threshold_db = np.maximum(floor_db, loud_db - _BELOW_LOUD_DB)
     speech: NDArray[np.bool_] = binary_opening(
         level_db > threshold_db, np.ones(_SHORTEST_FRAMES, dtype=np.bool_)
     )
     return speech
+
+
+def _noise_floor(power: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Noise level around each frame in dB: the median of the short-term minima of half a minute."""
+    smoothed_db = _decibels(uniform_filter1d(power, _SMOOTHED_FRAMES))
+    windows = np.array_split(smoothed_db, max(1, smoothed_db.size // _WINDOW_FRAMES))
+    minima_db = np.array([window.min() for window in windows])
+    around_db = median_filter(minima_db, _MEDIAN_WINDOWS, mode="mirror")
+    if minima_db.size <= _MEDIAN_WINDOWS:
+        around_db = np.full(minima_db.size, np.median(minima_db))
+    return np.repeat(around_db, [window.size for window in windows])
 
 
 def _decibels(power: NDArray[np.float64]) -> NDArray[np.float64]:

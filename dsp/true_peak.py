@@ -46,29 +46,29 @@ def inter_sample_peaks(channel: Samples, sample_rate_hz: int, *, of_interest: fl
     -------
     Shape (frames,).
     """
-    taps = _interpolators(oversampling(sample_rate_hz))
     magnitude = np.abs(channel)
-    peaks = magnitude.copy()
     if channel.size == 0 or not magnitude.any():
-        return peaks
+        return magnitude
+    taps = _interpolators(oversampling(sample_rate_hz))
     # |sum of tap x sample| <= sum of |tap| x |sample|, with each place's greatest |tap| over all fractions.
     bound = np.convolve(magnitude, np.abs(taps).max(axis=1)[::-1])[_HALF_TAPS:][: channel.size]
     candidates = np.flatnonzero(bound > of_interest)
-    padded = np.pad(channel, (_HALF_TAPS - 1, _HALF_TAPS))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * _HALF_TAPS)
-    for start in range(0, candidates.size, _CHUNK_FRAMES):
-        chosen = candidates[start : start + _CHUNK_FRAMES]
-        between = windows[chosen] @ taps
-        peaks[chosen] = np.maximum(peaks[chosen], np.maximum(between.max(axis=1), -between.min(axis=1)))
+    magnitude[candidates] = peaks_at(channel, sample_rate_hz, candidates)
+    return magnitude
+
+
+def peaks_at(channel: Samples, sample_rate_hz: int, frames: NDArray[np.intp]) -> Samples:
+    """Greatest magnitude from some samples up to the next ones; shape of ``frames``, ascending."""
+    taps = _interpolators(oversampling(sample_rate_hz)).T
+    windows = np.lib.stride_tricks.sliding_window_view(
+        np.pad(channel, (_HALF_TAPS - 1, _HALF_TAPS)), 2 * _HALF_TAPS
+    )
+    peaks = np.abs(channel[frames])
+    for start in range(0, frames.size, _CHUNK_FRAMES):
+        chosen = slice(start, start + _CHUNK_FRAMES)
+        between = np.abs(taps @ windows[frames[chosen]].T).max(axis=0)
+        np.maximum(peaks[chosen], between, out=peaks[chosen])
     return peaks
-
-
-def true_peak(channel: Samples, sample_rate_hz: int) -> float:
-    """True peak of one channel, shape (frames,), as a linear magnitude."""
-    if channel.size == 0:
-        return 0.0
-    sample_peak = float(np.abs(channel).max())
-    return float(inter_sample_peaks(channel, sample_rate_hz, of_interest=sample_peak).max())
 
 
 @cache

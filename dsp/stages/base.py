@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
-from dsp.audio import AudioBuffer, Pause
+from dsp.audio import AudioBuffer, Pause, Samples
 from dsp.report import DenoiseOutcome, ReportWarning
 
 
@@ -86,3 +86,11 @@ class Context:
     """The denoiser's outcome of each channel; empty until one has run."""
     warnings: list[ReportWarning] = field(default_factory=list)
     """What people should know of what the stages did."""
+    reached: dict[int, Samples] = field(default_factory=dict)
+    """By group, what ``dsp.stages.limit.reach`` gives for the audio, where the stage before has found it already."""
+
+    def groups(self, channels: int) -> list[slice]:
+        """The channels that get the same gain, together."""
+        if self.channels == "linked":
+            return [slice(None)]
+        return [slice(index, index + 1) for index in range(channels)]

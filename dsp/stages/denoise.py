@@ -61,12 +61,12 @@ class Denoise(Stage):
         from dsp.spectral_gate import spectral_gate  # noqa: PLC0415
         from dsp.speech import decide, speech_levels  # noqa: PLC0415
 
-        if not channel.any():
-            return DenoiseOutcome(method=self.method, applied=False, reason="digital silence"), None
-        denoised = spectral_gate(channel, sample_rate_hz, context.pauses)
-        if denoised is None:
-            reason = "no stretch without speech from which to learn the noise"
-            return DenoiseOutcome(method=self.method, applied=False, reason=reason), None
-        snr_db = speech_levels(decide(channel, sample_rate_hz, context.pauses)).snr_db
-        reason = "no speech found" if snr_db is None else f"snr {snr_db:.1f} dB"
-        return DenoiseOutcome(method=self.method, applied=True, reason=reason), denoised
+        decision = decide(channel, sample_rate_hz, context.pauses)
+        levels = speech_levels(decision)
+        denoised, reason = None, "no noise between the speech"
+        if levels.noise_dbfs is not None:
+            denoised = spectral_gate(channel, sample_rate_hz, decision)
+            reason = "no speech found" if levels.snr_db is None else f"snr {levels.snr_db:.1f} dB"
+            if denoised is None:
+                reason = "too little without speech to learn the noise from"
+        return DenoiseOutcome(method=self.method, applied=denoised is not None, reason=reason), denoised

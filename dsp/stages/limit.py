@@ -11,7 +11,7 @@ from pydantic import Field
 
 from dsp.audio import AudioBuffer, Samples
 from dsp.stages.base import Context, Stage
-from dsp.true_peak import inter_sample_peaks
+from dsp.true_peak import inter_sample_peaks, peaks_at
 
 # How fast the gain falls before a peak and recovers after it: 10 dB in 8 ms and in 33 ms.
 _ATTACK_DB_S: Final = 1200.0
@@ -36,13 +36,12 @@ class LimitTruePeak(Stage):
 
     def process(self, audio: AudioBuffer, context: Context) -> AudioBuffer:
         """Limit each channel; linked channels by one gain curve."""
-        linked = context.channels == "linked"
-        samples = audio.samples
-        for _ in range(_MOST_PASSES):
-            limited = _limited(samples, audio.sample_rate_hz, self.threshold, linked=linked)
-            if limited is None:
-                break
-            samples = limited
+        samples = audio.samples.copy()
+        for index, group in enumerate(context.groups(audio.channels)):
+            reached = context.reached.get(index)
+            if reached is None:
+                reached = reach(samples[:, group], audio.sample_rate_hz, of_interest=self.threshold)
+            samples[:, group] = _limited(samples[:, group], audio.sample_rate_hz, reached, self.threshold)
         return audio.with_samples(samples)
 
     @property
@@ -53,15 +52,12 @@ class LimitTruePeak(Stage):
 
 @dataclass(frozen=True)
 class Reduction:
-    """By how much a limiter turns single samples down; all others pass.
-
-    Attributes:
-        at: the frames, ascending.
-        db: what each of them gets, below 0.
-    """
+    """By how much a limiter turns single samples down; all others pass."""
 
     at: NDArray[np.intp]
+    """The frames, ascending."""
     db: NDArray[np.float64]
+    """What each of them gets, below 0."""
 
 
 def reach(samples: Samples, sample_rate_hz: int, *, of_interest: float) -> Samples:
@@ -91,7 +87,7 @@ def reach(samples: Samples, sample_rate_hz: int, *, of_interest: float) -> Sampl
 
 
 def reduction(reached: Samples, sample_rate_hz: int, threshold: float) -> Reduction:
-    """The gain curve that holds what is reached, shape (frames,), at a threshold: the greatest such curve whose slopes are allowed."""
+    """The greatest gain curve of allowed slopes that holds what is reached, shape (frames,), at a threshold."""
     over = np.flatnonzero(reached > threshold)
     wanted_db = 20 * np.log10(threshold / reached[over].astype(np.float64))
     fall_db, rise_db = _ATTACK_DB_S / sample_rate_hz, _RELEASE_DB_S / sample_rate_hz
@@ -118,15 +114,19 @@ def _counted(lengths: NDArray[np.intp]) -> NDArray[np.intp]:
     return np.arange(ends[-1] if ends.size else 0) - np.repeat(ends - lengths, lengths)
 
 
-def _limited(samples: Samples, sample_rate_hz: int, threshold: float, *, linked: bool) -> Samples | None:
-    """Turn down what is over the threshold; None where nothing is, by more than the tolerance."""
-    groups = [slice(None)] if linked else [slice(index, index + 1) for index in range(samples.shape[1])]
-    limited: Samples | None = None
-    for group in groups:
-        reached = reach(samples[:, group], sample_rate_hz, of_interest=threshold)
+def _limited(samples: Samples, sample_rate_hz: int, reached: Samples, threshold: float) -> Samples:
+    """Turn down what is over the threshold, and again what a moving gain has left over it."""
+    limited = samples
+    for _ in range(_MOST_PASSES):
         if reached.size == 0 or reached.max() <= threshold * 10 ** (_TOLERANCE_DB / 20):
-            continue
+            break
         found = reduction(reached, sample_rate_hz, threshold)
-        limited = samples.copy() if limited is None else limited
-        limited[found.at, group] *= (10 ** (found.db / 20)).astype(np.float32)[:, None]
+        limited = limited.copy()
+        limited[found.at] *= (10 ** (found.db / 20)).astype(np.float32)[:, None]
+        over = np.flatnonzero(reached > threshold)
+        near = np.union1d(over, np.maximum(over - 1, 0))
+        peaks = np.stack([peaks_at(np.ascontiguousarray(c), sample_rate_hz, near) for c in limited.T])
+        reached = np.zeros_like(reached)
+        reached[near] = peaks.max(axis=0)
+        reached[1:] = np.maximum(reached[1:], reached[:-1])
     return limited

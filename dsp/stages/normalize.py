@@ -37,20 +37,24 @@ class NormalizeLoudness(Stage):
 
     def process(self, audio: AudioBuffer, context: Context) -> AudioBuffer:
         """Apply the gain that meets the target after the following limiter, if any."""
-        linked = context.channels == "linked"
-        groups = [slice(None)] if linked else [slice(index, index + 1) for index in range(audio.channels)]
-        limiter = next((stage for stage in context.following if isinstance(stage, LimitTruePeak)), None)
+        following = context.following[0] if context.following else None
+        limiter = following if isinstance(following, LimitTruePeak) else None
         samples = audio.samples.copy()
-        for channel, group in enumerate(groups):
+        for index, group in enumerate(context.groups(audio.channels)):
             part = audio.samples[:, group]
             sound = weighted(part, audio.sample_rate_hz, context.pauses)
             found_lufs = sound.integrated_lufs()
             if found_lufs is None:
                 continue
-            gain_db, reached_lufs = _Search(part, sound, limiter, self).run(self.target_lufs - found_lufs)
-            samples[:, group] *= np.float32(10 ** (gain_db / 20))
+            search = _Search(part, sound, limiter, self)
+            gain_db, reached_lufs = search.run(self.target_lufs - found_lufs)
+            gain = np.float32(10 ** (gain_db / 20))
+            samples[:, group] *= gain
+            if limiter is not None:
+                context.reached[index] = search.reached * gain
             if abs(reached_lufs - self.target_lufs) > _MISSED_LU:
-                context.warnings.append(self._missed(None if linked else channel, gain_db, reached_lufs))
+                channel = index if context.channels == "independent" else None
+                context.warnings.append(self._missed(channel, gain_db, reached_lufs))
         return audio.with_samples(samples)
 
     def _missed(self, channel: int | None, gain_db: float, reached_lufs: float) -> ReportWarning:
@@ -81,7 +85,7 @@ class _Search:
         self._limiter = limiter
         self._wanted = wanted
         self._known_to_db = -np.inf
-        self._reach = np.empty(0, dtype=np.float32)
+        self.reached = np.empty(0, dtype=np.float32)
 
     def run(self, gain_db: float) -> tuple[float, float]:
         """Answer the gain in dB and the loudness that it leads to, in LUFS, from a first guess at the gain."""
@@ -110,6 +114,6 @@ class _Search:
         if gain_db > self._known_to_db:
             self._known_to_db = gain_db + _USUAL_MAKE_UP_DB
             of_interest = self._limiter.threshold / 10 ** (self._known_to_db / 20)
-            self._reach = reach(self._samples, self._sound.sample_rate_hz, of_interest=of_interest)
+            self.reached = reach(self._samples, self._sound.sample_rate_hz, of_interest=of_interest)
         threshold = self._limiter.threshold / 10 ** (gain_db / 20)
-        return reduction(self._reach, self._sound.sample_rate_hz, threshold)
+        return reduction(self.reached, self._sound.sample_rate_hz, threshold)
