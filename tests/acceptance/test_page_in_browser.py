@@ -302,9 +302,12 @@ async def test_a_telephone_shows_all_of_it(
 
     for path in ("/", f"/calls/{'c' * 128}", "/calls/c-2", "/calls/nobody", "/docs"):
         await page.goto(path)
-        width = await page.evaluate("document.documentElement.scrollWidth")
-        assert width <= NARROW["width"], path
+        assert await page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"], path
     await page.goto("/")
+    for width in (600, 800, 970, 1024, 1280, 1920):
+        await page.set_viewport_size(ViewportSize(width=width, height=800))
+        assert await page.evaluate("document.documentElement.scrollWidth") <= width, width
+    await page.set_viewport_size(NARROW)
     row = page.get_by_role("row").filter(has_text="c-2").first
     await expect(row.get_by_role("cell").first).to_contain_text("failed")
     paper = await page.evaluate("getComputedStyle(document.body).backgroundColor")
