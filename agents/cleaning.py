@@ -252,6 +252,7 @@ class CleaningAgent:
         self._poll_s = poll_s
         self._active: dict[int, _InWork] = {}  # by lease token
         self._wake = asyncio.Event()
+        self._claiming: asyncio.Task[bool] | None = None
 
     def wake(self) -> None:
         """Say that the queue holds something new."""
@@ -263,7 +264,9 @@ class CleaningAgent:
         try:
             while True:
                 self._wake.clear()
-                if not await self._claim_free_slots():
+                # Shielded: what a claim under way takes must be known to ``drain``, not left to its lease.
+                self._claiming = asyncio.create_task(self._claim_free_slots(), name="claim")
+                if not await asyncio.shield(self._claiming):
                     await self._pause()
         finally:
             renewing.cancel()
@@ -271,10 +274,15 @@ class CleaningAgent:
     async def drain(self, *, grace_s: float) -> None:
         """Let calls in work end for up to ``grace_s`` seconds, then release the rest, uncounted."""
         renewing = asyncio.create_task(self._renew_for_ever(), name="renew leases while draining")
+        give_up_at = time.monotonic() + grace_s
         try:
+            if self._claiming is not None:
+                await asyncio.wait([self._claiming], timeout=grace_s)
+                self._claiming.cancel()
             if self._active:
                 log.info("draining", calls=len(self._active), grace_s=grace_s)
-                await asyncio.wait([work.task for work in self._active.values()], timeout=grace_s)
+                left_s = max(0.0, give_up_at - time.monotonic())
+                await asyncio.wait([work.task for work in self._active.values()], timeout=left_s)
             left = list(self._active.values())
             for work in left:
                 work.task.cancel()
