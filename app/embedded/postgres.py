@@ -85,9 +85,7 @@ class EmbeddedPostgres:
         password_file.touch(mode=0o600)
         password_file.write_text(self._password)
         if self._run_as:
-            account = pwd.getpwnam(self._run_as)
-            os.chown(unfinished, account.pw_uid, account.pw_gid)
-            os.chown(password_file, account.pw_uid, account.pw_gid)
+            _give(self._run_as, unfinished, password_file)
         options = [f"--pwfile={password_file}", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
         filling = self._program(
             "Postgres' initdb",
@@ -140,6 +138,18 @@ class EmbeddedPostgres:
             # "Fast": clients are disconnected at once, what is committed is kept.
             signals=(signal.SIGINT, signal.SIGINT),
         )
+
+
+def _give(user: str, *paths: Path) -> None:
+    try:
+        account = pwd.getpwnam(user)
+        for path in paths:
+            os.chown(path, account.pw_uid, account.pw_gid)
+    except (KeyError, OSError) as error:
+        raise EmbeddedError(
+            f"Postgres does not run as root, and root cannot start it as {user!r} here ({error}): "
+            "run the command as an ordinary user."
+        ) from error
 
 
 def _installed_programs() -> Path:

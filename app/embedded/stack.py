@@ -83,10 +83,15 @@ class EmbeddedStack:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as exits:
             exits.enter_context(_exclusive(self.data))
-            if self._fresh:
-                _remove_leftovers(self.data)
-            self._make_folders()
-            self._settings = await self._start(exits)
+            try:
+                if self._fresh:
+                    _remove_leftovers(self.data)
+                self._make_folders()
+                self._settings = await self._start(exits)
+            except OSError as error:
+                raise EmbeddedError(
+                    f"The embedded stack cannot use {self.data}: {error}. Mend that, or choose another --data folder."
+                ) from error
             self._exits = exits.pop_all()
         return self
 

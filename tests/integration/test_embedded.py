@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import signal
 import socket
 import stat
 import subprocess
@@ -239,37 +238,48 @@ def test_nothing_outlives_a_parent_that_is_killed_and_the_data_is_taken_up_again
     _wait_until_nothing_runs(data)
 
 
-def test_up_serves_until_it_is_told_to_stop_and_then_leaves_nothing_running(
-    data: Path, tmp_path: Path
-) -> None:
+def test_up_leaves_nothing_running_whether_it_is_killed_or_told_to_stop(data: Path, tmp_path: Path) -> None:
     port, env_file, log = free_port(), tmp_path / "env", tmp_path / "up.log"
-    with log.open("wb") as output:
-        up = subprocess.Popen(  # noqa: S603
-            [clearcall_program(), "up", "--data", data, "--port", str(port), "--env-file", env_file],
-            env=clearcall_environment({}),
-            cwd=tmp_path,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+    up = _up_and_ready(data, port, env_file, log)
     try:
-        deadline = time.monotonic() + 60
-        while not env_file.exists():
-            assert up.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.1)
+        assert len(_programs_over(tmp_path)) >= 5  # itself, three parts, the worker and what that has started
+        up.kill()
+        up.wait(10)
+        _wait_until_nothing_runs(tmp_path)
+
+        up = _up_and_ready(data, port, env_file, log)
         assert stat.S_IMODE(env_file.stat().st_mode) == 0o600
         assert httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
         command = f"set -a; . {env_file}; set +a; {clearcall_program()} doctor --json"
         doctor = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)  # noqa: S603, S607
         assert doctor.returncode == 0, doctor.stdout + doctor.stderr
-        up.send_signal(signal.SIGTERM)
+        up.terminate()
         assert up.wait(40) == 0, log.read_text()
     finally:
         up.kill()
         up.wait(10)
     assert not env_file.exists()
     assert "volatile" in log.read_text()
-    _wait_until_nothing_runs(data)
+    _wait_until_nothing_runs(tmp_path)
+
+
+def _up_and_ready(data: Path, port: int, env_file: Path, log: Path) -> subprocess.Popen[bytes]:
+    """Start ``clearcall up`` and wait for the file with its settings; one that was left over is not taken for it."""
+    env_file.write_text("left over by an earlier one")
+    with log.open("wb") as output:
+        up = subprocess.Popen(  # noqa: S603
+            [clearcall_program(), "up", "--data", data, "--port", str(port), "--env-file", env_file],
+            env=clearcall_environment({"CLEARCALL_WORKERS": "1"}),
+            cwd=log.parent,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    deadline = time.monotonic() + 60
+    while not (env_file.exists() and "CLEARCALL_POSTGRES_DSN" in env_file.read_text()):
+        assert up.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)
+    return up
 
 
 def test_up_refuses_a_port_that_is_taken_before_it_starts_anything(data: Path, tmp_path: Path) -> None:
@@ -287,3 +297,9 @@ def test_up_refuses_a_port_that_is_taken_before_it_starts_anything(data: Path, t
     assert done.returncode == 1
     assert f"Port {port}" in done.stderr
     assert not data.exists()
+
+
+async def test_a_folder_that_cannot_be_used_is_told_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "stack").write_text("a file, not a folder")
+    with pytest.raises(EmbeddedError, match=r"(?s)stack cannot be used.*--data"):
+        await EmbeddedStack(tmp_path / "stack").__aenter__()
