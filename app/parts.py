@@ -153,6 +153,7 @@ def output_s3_config(settings: Settings) -> S3Config:
         region=settings.s3_region,
         access_key=settings.s3_access_key.get_secret_value() if settings.s3_access_key else None,
         secret_key=settings.s3_secret_key.get_secret_value() if settings.s3_secret_key else None,
+        conditional_puts=not settings.embedded,
     )
 
 

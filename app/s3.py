@@ -35,6 +35,7 @@ class S3Config:
     Args:
         part: the store as people call it: ``S3 (outputs)``.
         endpoint: ``http://host:port`` or ``https://host``.
+        conditional_puts: whether the store heeds ``If-None-Match``: MinIO and AWS do, rclone does not.
     """
 
     part: str
@@ -42,6 +43,7 @@ class S3Config:
     region: str
     access_key: str | None
     secret_key: str | None
+    conditional_puts: bool = True
 
 
 class S3Error(Exception):
@@ -99,28 +101,46 @@ class S3Client:
         if not await self.has_bucket(bucket):
             try:
                 await self._ask(lambda: self._minio.make_bucket(bucket), f"make bucket {bucket!r}")
-            except S3Error as error:
-                if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
-                    raise  # else somebody made it just now
+            except (S3Error, Outage):
+                # Stores have many ways to say that somebody made it just now.
+                if not await self.has_bucket(bucket):
+                    raise
 
     async def has_bucket(self, bucket: str) -> bool:
         """Whether the bucket is there and may be seen."""
         return await self._ask(lambda: self._minio.bucket_exists(bucket), f"look at bucket {bucket!r}")
 
     async def put(self, bucket: str, key: str, path: Path, *, media_type: str, only_new: bool) -> bool:
-        """Store a file whole; with ``only_new``, False where the key is taken (if the store can tell)."""
+        """Store a file whole; with ``only_new``, False where the key is taken.
+
+        A store without conditional puts is asked first: there, of two who store at the same moment the later wins.
+        """
         what = f"store {bucket}/{key}"
         md5, size_bytes = await asyncio.to_thread(_md5_of, path)
         headers = {"Content-Type": media_type, "Content-MD5": md5, "Content-Length": str(size_bytes)}
-        if only_new:
+        if only_new and self.config.conditional_puts:
             headers["If-None-Match"] = "*"
+        elif only_new and await self._has_object(bucket, key):
+            return False
         response = await self._request(
             "PUT", self.signed("PUT", bucket, key), what, headers=headers, content=_chunks(path)
         )
         if only_new and response.status_code == _HTTP_PRECONDITION_FAILED:
             return False
         if only_new and response.status_code == _HTTP_NOT_IMPLEMENTED:
+            if await self._has_object(bucket, key):
+                return False
             return await self.put(bucket, key, path, media_type=media_type, only_new=False)
+        self._check(response, what)
+        return True
+
+    async def _has_object(self, bucket: str, key: str) -> bool:
+        what = f"look at {bucket}/{key}"
+        response = await self._request("HEAD", self.signed("HEAD", bucket, key), what)
+        if response.is_client_error:
+            return (
+                False  # or no bucket, or no right: this answer has no body that says so, that of the put will
+            )
         self._check(response, what)
         return True
 
