@@ -39,6 +39,8 @@ class AudioBuffer:
 
     def silenced(self, pauses: tuple[Pause, ...]) -> AudioBuffer:
         """Give the same audio with nothing in the pauses."""
+        if not pauses:
+            return self
         return self.with_samples(
             np.where(paused(self.frames, self.sample_rate_hz, pauses)[:, None], 0.0, self.samples)
         )
@@ -123,7 +125,7 @@ def paused(frames: int, sample_rate_hz: int, pauses: tuple[Pause, ...]) -> NDArr
     inside = np.zeros(frames, dtype=np.bool_)
     for pause in pauses:
         start, end = (
-            min(seconds * sample_rate_hz, float(frames)) for seconds in (pause.start_s, pause.end_s)
+            min(max(seconds, 0.0) * sample_rate_hz, float(frames)) for seconds in (pause.start_s, pause.end_s)
         )
         inside[int(start) : int(np.ceil(end))] = True
     return inside

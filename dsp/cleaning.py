@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -24,34 +26,58 @@ from dsp.report import (
     Engine,
     MeasureReport,
     RenditionReport,
+    ReportWarning,
     Timing,
 )
-from dsp.stages import Context
+from dsp.stages import Context, Denoise, LimitTruePeak, NormalizeLoudness, Stage
+
+_DEFAULT_LIMITS: Final = Limits()
 
 
-def clean(source: Source, chain: ResolvedChain, out_dir: Path, *, limits: Limits = Limits()) -> CleanReport:
+def clean(
+    source: Source, chain: ResolvedChain, out_dir: Path, *, limits: Limits = _DEFAULT_LIMITS
+) -> CleanReport:
     """Clean a recording into files in ``out_dir``: ``<rendition>.<ext>``, or ``<rendition>-<channel>.<ext>``.
 
-    Args:
-        source: the recording; it is only read.
-        chain: what to do.
-        out_dir: an existing folder; files of the same names are overwritten.
-        limits: what the recording may ask for.
+    Parameters
+    ----------
+    source
+        The recording; it is only read.
+    chain
+        What to do.
+    out_dir
+        An existing folder. Files appear in it whole; those of the same names are replaced.
+    limits
+        What the recording may ask for.
 
-    Raises:
-        RecordingError: the recording cannot be cleaned.
+    Raises
+    ------
+    RecordingError
+        The recording cannot be cleaned.
+    OSError
+        The recording cannot be read, or an output not written.
     """
     clock = _Clock()
     with clock.stage("decode"):
         decoded = decode(source, limits=limits)
     with clock.stage("measure"):
         before = measure_audio(decoded.audio, source)
-    audio = _muted(decoded.audio, chain)
-    renditions: list[RenditionReport] = []
+    muted = tuple(Pause(start_s=start_s, end_s=end_s) for start_s, end_s in chain.mute_s)
+    audio = decoded.audio.silenced(muted)
     warnings = [*decoded.warnings, *undefined_warnings(before.channels, "the recording")]
+    if chain.output_version != OUTPUT_VERSION:
+        warnings.append(_other_version(chain))
+    renditions: list[RenditionReport] = []
     for rendition in chain.renditions:
         context = Context(channels=chain.channels, pauses=source.pauses)
-        renditions += _render(audio, source, rendition, context, out_dir, clock)
+        for file in _files(audio, rendition, context, clock):
+            # Once more: a stage may spread a little of what stands round a muted stretch into it.
+            silenced = replace(file, audio=file.audio.silenced(muted))
+            report = _written(silenced, rendition, source, context, out_dir, clock)
+            renditions.append(report)
+            known = {(warning.code, warning.channel) for warning in warnings}
+            after = undefined_warnings(report.after.channels, f"`{report.name}`")
+            warnings += [warning for warning in after if (warning.code, warning.channel) not in known]
         warnings += context.warnings
     return CleanReport(
         input=decoded.info,
@@ -64,103 +90,127 @@ def clean(source: Source, chain: ResolvedChain, out_dir: Path, *, limits: Limits
     )
 
 
-def measure(source: Source, *, limits: Limits = Limits()) -> MeasureReport:
+def measure(source: Source, *, limits: Limits = _DEFAULT_LIMITS) -> MeasureReport:
     """Measure a recording and change nothing.
 
-    Raises:
-        RecordingError: the recording cannot be read.
+    Raises
+    ------
+    RecordingError
+        The recording cannot be read.
+    OSError
+        The file cannot be opened.
     """
     decoded = decode(source, limits=limits)
     before = measure_audio(decoded.audio, source)
-    return MeasureReport(
-        input=decoded.info,
-        before=before,
-        warnings=(*decoded.warnings, *undefined_warnings(before.channels, "the recording")),
-    )
+    warnings = (*decoded.warnings, *undefined_warnings(before.channels, "the recording"))
+    return MeasureReport(input=decoded.info, before=before, warnings=warnings)
 
 
 def warm_up() -> None:
     """Import and run what a call needs once, so that the first call does not wait for it."""
-    from dsp.stages import Denoise, LimitTruePeak, NormalizeLoudness
-
     noise = np.random.default_rng(0).normal(0, 0.1, (8_000, 1)).astype(np.float32)
     audio = AudioBuffer(noise, 8_000)
-    for stage in (Denoise(method="spectral_gate"), NormalizeLoudness(), LimitTruePeak()):
-        stage.process(audio, Context(channels="linked"))
+    stages = (Denoise(method="spectral_gate"), NormalizeLoudness(), LimitTruePeak())
+    _processed(audio, stages, Context(channels="linked"), _Clock())
     measure_audio(audio, Source(path=Path()))
 
 
-def _render(
-    audio: AudioBuffer,
-    source: Source,
+@dataclass(frozen=True)
+class _File:
+    """One file of a rendition before it is written."""
+
+    suffix: str
+    """What its name has behind the rendition's."""
+    audio: AudioBuffer
+    origins: tuple[int | None, ...]
+    """Which channel of the recording each of its channels is; None: a mix of all."""
+
+
+def _files(audio: AudioBuffer, rendition: ResolvedRendition, context: Context, clock: _Clock) -> list[_File]:
+    """Run a rendition's stages and lay the result out."""
+    processed = _processed(audio, rendition.stages, context, clock)
+    every = range(audio.channels)
+    if rendition.layout == "split":
+        return [
+            _File(f"-{index}", AudioBuffer(processed.samples[:, [index]], audio.sample_rate_hz), (index,))
+            for index in every
+        ]
+    if rendition.layout == "mono" and audio.channels > 1:
+        # Each party was levelled for itself; the mix of them then has a loudness and peaks of its own.
+        mixed = processed.samples.mean(axis=1, keepdims=True, dtype=np.float32)
+        levelling = tuple(s for s in rendition.stages if isinstance(s, (NormalizeLoudness, LimitTruePeak)))
+        mix_context = Context(channels="linked", pauses=context.pauses)
+        relevelled = _processed(AudioBuffer(mixed, audio.sample_rate_hz), levelling, mix_context, clock)
+        context.warnings += mix_context.warnings
+        return [_File("", relevelled, (None,))]
+    return [_File("", processed, tuple(every))]
+
+
+def _processed(audio: AudioBuffer, stages: tuple[Stage, ...], context: Context, clock: _Clock) -> AudioBuffer:
+    for index, stage in enumerate(stages):
+        context.following = stages[index + 1 :]
+        with clock.stage(stage.name):
+            audio = stage.process(audio, context)
+    return audio
+
+
+def _written(
+    file: _File,
     rendition: ResolvedRendition,
+    source: Source,
     context: Context,
     out_dir: Path,
     clock: _Clock,
-) -> Iterator[RenditionReport]:
-    for index, stage in enumerate(rendition.stages):
-        context.following = rendition.stages[index + 1 :]
-        with clock.stage(stage.name):
-            audio = stage.process(audio, context)
-    for suffix, part, channels in _laid_out(audio, rendition.layout):
-        path = out_dir / f"{rendition.name}{suffix}.{rendition.format}"
-        samples = quantized(part)
-        with clock.stage("encode"):
-            sha256, size_bytes = encode(samples, part.sample_rate_hz, path, file_format=rendition.format)
-        with clock.stage("measure"):
-            after = _measured_output(
-                dequantized(samples, part.sample_rate_hz), source, channels, context.denoise
-            )
-        yield RenditionReport(
-            name=f"{rendition.name}{suffix}",
-            path=str(path),
-            format=rendition.format,
-            sample_rate_hz=part.sample_rate_hz,
-            channels=part.channels,
-            frames=part.frames,
-            sha256=sha256,
-            bytes=size_bytes,
-            after=after,
+) -> RenditionReport:
+    name = f"{rendition.name}{file.suffix}"
+    path = out_dir / f"{name}.{rendition.format}"
+    samples = quantized(file.audio)
+    with clock.stage("encode"):
+        sha256, size_bytes = encode(samples, file.audio.sample_rate_hz, path, file_format=rendition.format)
+    if (over := int((np.abs(file.audio.samples) > 1.0).sum())) > 0:
+        message = (
+            f"{over} samples of `{name}` went over full scale and were clipped: the rendition has no `limit`."
         )
-
-
-def _laid_out(audio: AudioBuffer, layout: str) -> Iterator[tuple[str, AudioBuffer, tuple[int | None, ...]]]:
-    """Give each file's suffix and audio, and which channel of the source each of its channels is (None: a mix)."""
-    if layout == "split":
-        for index in range(audio.channels):
-            yield f"-{index}", AudioBuffer(audio.samples[:, [index]], audio.sample_rate_hz), (index,)
-    elif layout == "mono" and audio.channels > 1:
-        # The mean: two parties seldom speak at once, and a sum could pass the ceiling.
-        mixed = audio.samples.mean(axis=1, keepdims=True, dtype=np.float32)
-        yield "", AudioBuffer(mixed, audio.sample_rate_hz), (None,)
-    else:
-        yield "", audio, tuple(range(audio.channels))
-
-
-def _measured_output(
-    audio: AudioBuffer, source: Source, channels: tuple[int | None, ...], denoise: list[DenoiseOutcome]
-) -> CleanedMeasurement:
-    measured = measure_audio(audio, source)
-    return CleanedMeasurement(
-        programme=measured.programme,
-        channels=tuple(
-            CleanedChannel(
-                **{
-                    **dict(channel),
-                    "index": position,
-                    "role": None if origin is None else source.role(origin),
-                },
-                denoise=None if origin is None or not denoise else denoise[origin],
-            )
-            for position, (channel, origin) in enumerate(zip(measured.channels, channels, strict=True))
+        context.warnings.append(ReportWarning(code="clipped", message=message))
+    with clock.stage("measure"):
+        measured = measure_audio(dequantized(samples, file.audio.sample_rate_hz), source)
+    return RenditionReport(
+        name=name,
+        path=str(path),
+        format=rendition.format,
+        sample_rate_hz=file.audio.sample_rate_hz,
+        channels=file.audio.channels,
+        frames=file.audio.frames,
+        sha256=sha256,
+        bytes=size_bytes,
+        after=CleanedMeasurement(
+            programme=measured.programme,
+            channels=tuple(
+                CleanedChannel(
+                    **{**dict(channel), "role": None if origin is None else source.role(origin)},
+                    denoise=_denoise_outcome(context.denoise, origin),
+                )
+                for channel, origin in zip(measured.channels, file.origins, strict=True)
+            ),
         ),
     )
 
 
-def _muted(audio: AudioBuffer, chain: ResolvedChain) -> AudioBuffer:
-    if not chain.mute_s:
-        return audio
-    return audio.silenced(tuple(Pause(start_s=start_s, end_s=end_s) for start_s, end_s in chain.mute_s))
+def _denoise_outcome(outcomes: list[DenoiseOutcome], origin: int | None) -> DenoiseOutcome:
+    if not outcomes:
+        return DenoiseOutcome(method="none", applied=False, reason="the rendition has no denoise stage")
+    if origin is not None:
+        return outcomes[origin]
+    # Of a mix: what was done to any of its parts.
+    return next((outcome for outcome in outcomes if outcome.applied), outcomes[0])
+
+
+def _other_version(chain: ResolvedChain) -> ReportWarning:
+    message = (
+        f"The chain was resolved for output version {chain.output_version}; this program makes version "
+        f"{OUTPUT_VERSION}, so the outputs differ from others of the same digest."
+    )
+    return ReportWarning(code="output_version", message=message)
 
 
 class _Clock:

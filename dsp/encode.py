@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +31,21 @@ def dequantized(samples: NDArray[np.int16], sample_rate_hz: int) -> AudioBuffer:
 def encode(
     samples: NDArray[np.int16], sample_rate_hz: int, path: Path, *, file_format: str
 ) -> tuple[str, int]:
-    """Write a file; answers its SHA-256 in hex and its length in bytes."""
+    """Write a file, which appears whole or not at all; answers its SHA-256 in hex and its length in bytes.
+
+    Raises
+    ------
+    OSError
+        It cannot be written; nothing is left behind.
+    """
     container, subtype = _FORMATS[file_format]
-    soundfile.write(path, samples, sample_rate_hz, format=container, subtype=subtype)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return digest, file.tell()
+    content = io.BytesIO()  # libsndfile itself does not tell a full disk from a good one
+    soundfile.write(content, samples, sample_rate_hz, format=container, subtype=subtype)
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        aside.write_bytes(content.getbuffer())
+        aside.replace(path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
+    return hashlib.sha256(content.getbuffer()).hexdigest(), content.getbuffer().nbytes

@@ -4,7 +4,7 @@
 
     DspError
     ├── ChainError                  the chain, not the recording
-    │   ├── ChainFileError          chain_file_invalid       the chain file breaks a rule; says line and nearest right name
+    │   ├── ChainFileError          chain_file_invalid       the chain file breaks a rule; says where
     │   ├── UnknownChain            unknown_chain            no chain of that name
     │   └── UnknownRendition        unknown_rendition        no rendition of that name
     └── RecordingError              the recording cannot be cleaned, now or later

@@ -101,7 +101,7 @@ def response_db(
 
 
 def _bilinear(sample_rate_hz: int) -> Sections:
-    """The standard's filter taken back to the analogue and out again at another rate: near, and where the fit starts."""
+    """The standard's filter through the analogue to another rate: near, and where the fit starts."""
     ratio = sample_rate_hz / _STANDARD_HZ
     sections = []
     for section in _STANDARD:

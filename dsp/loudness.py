@@ -23,7 +23,8 @@ _BLOCK_STEPS, _SHORT_TERM_STEPS = 4, 30
 class Loudness:
     """Loudness of a programme.
 
-    Attributes:
+    Attributes
+    ----------
         integrated_lufs: gated loudness in LUFS; None under 400 ms or below -70 LUFS, where it is undefined.
         range_lu: loudness range in LU; None under 3 s or below the gate.
     """
@@ -36,7 +37,8 @@ class Loudness:
 class Weighted:
     """K-weighted audio, from which every loudness is read.
 
-    Attributes:
+    Attributes
+    ----------
         sample_rate_hz: frames a second.
         power: square of the weighted samples, all channels added with weight 1.0, shape (frames,).
         energies: mean square in steps of 100 ms, shape (steps, channels); whole steps only.
