@@ -33,7 +33,7 @@ from app.parts import (
 from app.postgres.claims import PostgresClaims
 from app.postgres.inbox import PostgresInbox
 from app.postgres.outbox import PostgresOutbox
-from app.postgres.pool import open_pool
+from app.postgres.pool import open_pool, translated
 from app.postgres.status import StatusReader
 from app.s3 import S3Client, S3Error, S3ObjectStore
 from app.scratch import ScratchFolder
@@ -43,6 +43,8 @@ from app.sources import SourcePolicy
 log = structlog.get_logger(__name__)
 
 _SAY_EVERY_S = 10.0
+_FLUSH_WITHIN_S = 2.0
+_CLOSE_WITHIN_S = 1.0
 
 
 def load_chains(settings: Settings) -> dsp.ChainFile:
@@ -79,6 +81,7 @@ class Services(Service):
             memory_bytes=settings.dsp_memory_bytes,
         )
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._status: StatusReader | None = None
         self._agent: CleaningAgent | None = None
         self._relay: Relay | None = None
         self._loops: list[asyncio.Task[None]] = []
@@ -88,7 +91,7 @@ class Services(Service):
     @property
     def status(self) -> StatusReader | None:
         """The reading side; None until Postgres was there."""
-        return None if self._pool is None else StatusReader(self._pool)
+        return self._status
 
     @property
     def embedded(self) -> bool:
@@ -116,13 +119,21 @@ class Services(Service):
     async def on_start(self) -> None:
         """Wait for every part, then start the processes and loops."""
         settings = self.settings
-        await self._wait_for_parts()
-        if self.should_stop:
-            return
-        self._pool = await open_pool(settings.dsn, size=settings.workers + 6)
+        while self._pool is None:
+            await self._wait_for_parts()
+            if self.should_stop:
+                return
+            with suppress(Outage), translated():  # it was there a moment ago
+                self._pool = await open_pool(settings.dsn, size=settings.workers + 6)
         self._scratch.open()
-        await self._executor.open()
-        self._compose(self._pool)
+        try:
+            await self._executor.open()
+        except Outage:
+            if not self.should_stop:  # else it was ended while it started
+                raise
+        if not self.should_stop:
+            self._compose(self._pool)
+        self._status = StatusReader(self._pool)
 
     def _compose(self, pool: asyncpg.Pool[asyncpg.Record]) -> None:
         settings = self.settings
@@ -171,7 +182,11 @@ class Services(Service):
         ]
 
     async def on_stop(self) -> None:
-        """Let calls in work end for a while, release the rest, send what is to be sent, close."""
+        """Let calls in work end for a while, release the rest, send what is to be sent, close.
+
+        Every step is bounded: with ``drain_s`` they stay below the 30 s that a supervisor may wait, whichever part
+        is away.
+        """
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
@@ -179,7 +194,7 @@ class Services(Service):
             await self._agent.drain(grace_s=self.settings.drain_s)
         if self._relay is not None:
             with suppress(TimeoutError):
-                async with asyncio.timeout(3.0):
+                async with asyncio.timeout(_FLUSH_WITHIN_S):
                     await self._relay.flush()
         await self._executor.close()
         self._scratch.close()
@@ -187,7 +202,7 @@ class Services(Service):
         await self._http.aclose()
         if self._pool is not None:
             try:
-                async with asyncio.timeout(3.0):
+                async with asyncio.timeout(_CLOSE_WITHIN_S):
                     await self._pool.close()
             except TimeoutError:
                 self._pool.terminate()
