@@ -53,6 +53,21 @@ def read(text: str, *, origin: str) -> Document:
     """
     if len(text) > _MOST_CHARACTERS:
         raise ChainFileError(origin, (Problem(1, f"is longer than {_MOST_CHARACTERS} characters."),))
+    try:
+        return _document(text, origin)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ChainFileError(
+            origin, (Problem(line, f"is neither YAML nor JSON: {error.problem}."),)
+        ) from None
+    except (yaml.YAMLError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ChainFileError(origin, (Problem(1, f"is neither YAML nor JSON: {reason}."),)) from None
+    except RecursionError:
+        raise ChainFileError(origin, (Problem(1, "is nested too deep."),)) from None
+
+
+def _document(text: str, origin: str) -> Document:
     # A tab that JSON allows between tokens is an error to YAML; inside JSON's strings there is none.
     loader = _Loader(text.replace("\t", " ") if text.lstrip().startswith("{") else text)
     try:
@@ -60,16 +75,9 @@ def read(text: str, *, origin: str) -> Document:
         document = Document(lines={(): 1})
         if root is not None:
             document.value = _Reader(loader, document, origin).value(root, ())
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        problem = Problem(mark.line + 1 if mark else 1, f"is neither YAML nor JSON: {error.problem}.")
-        raise ChainFileError(origin, (problem,)) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ChainFileError(origin, (Problem(1, f"is neither YAML nor JSON: {error}."),)) from None
-    else:
-        return document
     finally:
         loader.dispose()
+    return document
 
 
 class _Reader:
