@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from agents.errors import CallError
 from agents.ports import Claim, StoredRendition
 from app.postgres.outbox import enqueue
-from app.postgres.pool import translated
+from app.postgres.pool import connected, transaction
 from dsp import CleanReport, ResolvedChain
 from schemas import CallRecorded, OutgoingEvent, strip_address
 
@@ -95,14 +95,14 @@ class PostgresClaims:
 
     async def claim(self, *, worker: str, limit: int, lease_s: float) -> list[Claim]:
         """Take up to ``limit`` due results, oldest first."""
-        with translated():
-            rows = await self._pool.fetch(_CLAIM, limit, timedelta(seconds=lease_s), worker)
+        async with connected(self._pool) as connection:
+            rows = await connection.fetch(_CLAIM, limit, timedelta(seconds=lease_s), worker)
         return [claim for row in rows if (claim := _readable(row)) is not None]
 
     async def renew(self, claims: Collection[Claim], *, lease_s: float) -> set[int]:
         """Lengthen the leases; answers the tokens of claims that somebody else has taken."""
-        with translated():
-            lost = await self._pool.fetch(
+        async with connected(self._pool) as connection:
+            lost = await connection.fetch(
                 _RENEW,
                 [claim.result_id for claim in claims],
                 [claim.lease_token for claim in claims],
@@ -117,41 +117,39 @@ class PostgresClaims:
         told = report.to_json()
         told.pop("renditions")
         first_after = renditions[0].after if renditions else {}
-        with translated():
-            async with self._pool.acquire() as connection, connection.transaction():
-                ended = await connection.fetchval(
-                    _FINISH,
-                    claim.result_id,
-                    claim.lease_token,
-                    told,
-                    told["input"]["duration_s"],
-                    _programme_lufs(told["before"]),
-                    _programme_lufs(first_after),
-                    _noise_floor_dbfs(told["before"]),
-                    _noise_floor_dbfs(first_after),
-                )
-                if ended is None:
-                    return await self._landed(connection, claim, "cleaned")
-                await connection.executemany(_KEEP_RENDITION, _rendition_rows(claim, renditions))
-                await enqueue(connection, event, result_id=claim.result_id)
-                return True
+        async with transaction(self._pool) as connection:
+            ended = await connection.fetchval(
+                _FINISH,
+                claim.result_id,
+                claim.lease_token,
+                told,
+                told["input"]["duration_s"],
+                _programme_lufs(told["before"]),
+                _programme_lufs(first_after),
+                _noise_floor_dbfs(told["before"]),
+                _noise_floor_dbfs(first_after),
+            )
+            if ended is None:
+                return await self._landed(connection, claim, "cleaned")
+            await connection.executemany(_KEEP_RENDITION, _rendition_rows(claim, renditions))
+            await enqueue(connection, event, result_id=claim.result_id)
+            return True
 
     async def fail(self, claim: Claim, error: CallError, event: OutgoingEvent) -> bool:
         """Give the call up, with the event to send."""
-        with translated():
-            async with self._pool.acquire() as connection, connection.transaction():
-                ended = await connection.fetchval(
-                    _FAIL, claim.result_id, claim.lease_token, error.code, error.message, error.retriable
-                )
-                if ended is None:
-                    return await self._landed(connection, claim, "failed")
-                await enqueue(connection, event, result_id=claim.result_id)
-                return True
+        async with transaction(self._pool) as connection:
+            ended = await connection.fetchval(
+                _FAIL, claim.result_id, claim.lease_token, error.code, error.message, error.retriable
+            )
+            if ended is None:
+                return await self._landed(connection, claim, "failed")
+            await enqueue(connection, event, result_id=claim.result_id)
+            return True
 
     async def retry(self, claim: Claim, error: CallError, *, delay_s: float) -> bool:
         """Count the attempt and queue the call again after a delay."""
-        with translated():
-            ended = await self._pool.fetchval(
+        async with connected(self._pool) as connection:
+            ended = await connection.fetchval(
                 _RETRY,
                 claim.result_id,
                 claim.lease_token,
@@ -164,16 +162,16 @@ class PostgresClaims:
 
     async def release(self, claim: Claim, *, delay_s: float) -> bool:
         """Queue the call again, not counted."""
-        with translated():
-            ended = await self._pool.fetchval(
+        async with connected(self._pool) as connection:
+            ended = await connection.fetchval(
                 _RELEASE, claim.result_id, claim.lease_token, timedelta(seconds=delay_s)
             )
         return ended is not None
 
     async def another_round(self, call_id: str, *, tenant_id: str | None) -> int:
         """Queue the failed results of a call again; answers how many there were."""
-        with translated():
-            return len(await self._pool.fetch(_ANOTHER_ROUND, call_id, tenant_id))
+        async with connected(self._pool) as connection:
+            return len(await connection.fetch(_ANOTHER_ROUND, call_id, tenant_id))
 
     @staticmethod
     async def _landed(

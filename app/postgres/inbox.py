@@ -10,7 +10,7 @@ import asyncpg
 from agents.errors import ConflictingDuplicate
 from agents.ports import NewResult, Rejection
 from app.postgres.outbox import enqueue
-from app.postgres.pool import translated
+from app.postgres.pool import transaction
 from schemas import OutgoingEvent, same_source, strip_address
 
 _KEEP_RECORDING = """
@@ -42,52 +42,46 @@ class PostgresInbox:
 
     async def accept(self, new: NewResult) -> bool:
         """Keep the result once; False if it was there."""
-        with translated():
-            async with self._pool.acquire() as connection, connection.transaction():
-                await _keep_recording(connection, new)
-                return await _keep_result(connection, new)
+        async with transaction(self._pool) as connection:
+            await _keep_recording(connection, new)
+            return await _keep_result(connection, new)
 
     async def reject(self, rejection: Rejection, event: OutgoingEvent) -> bool:
         """Keep the bytes and the event to send; False if they were there."""
         raw = rejection.raw
-        with translated():
-            async with self._pool.acquire() as connection, connection.transaction():
-                kept = await connection.fetchval(
-                    _KEEP_REJECTED,
-                    rejection.rejected_id,
-                    raw.topic,
-                    raw.partition,
-                    raw.offset,
-                    raw.timestamp_ms,
-                    rejection.sha256,
-                    [
-                        [name, b64encode(value or b"").decode("ascii")]
-                        for name, value in _storable(raw.headers)
-                    ],
-                    raw.value,
-                    rejection.error_code,
-                    rejection.error_message,
-                    rejection.error_field,
-                    rejection.tenant_id,
-                    rejection.call_id,
-                    rejection.recording_id,
-                )
-                if kept is not None:
-                    await enqueue(connection, event, result_id=None)
-                return kept is not None
+        async with transaction(self._pool) as connection:
+            kept = await connection.fetchval(
+                _KEEP_REJECTED,
+                rejection.rejected_id,
+                raw.topic,
+                raw.partition,
+                raw.offset,
+                raw.timestamp_ms,
+                rejection.sha256,
+                [[name, b64encode(value or b"").decode("ascii")] for name, value in _storable(raw.headers)],
+                raw.value,
+                rejection.error_code,
+                rejection.error_message,
+                rejection.error_field,
+                rejection.tenant_id,
+                rejection.call_id,
+                rejection.recording_id,
+            )
+            if kept is not None:
+                await enqueue(connection, event, result_id=None)
+            return kept is not None
 
     async def accept_replay(self, rejected_id: UUID, new: NewResult) -> bool:
         """Keep the result of rejected bytes that are understood now, and mark them as replayed."""
-        with translated():
-            async with self._pool.acquire() as connection, connection.transaction():
-                await _keep_recording(connection, new)
-                is_new = await _keep_result(connection, new)
-                await connection.execute(
-                    "UPDATE rejected_events SET replayed_at = now(), replayed_result_id = $2 WHERE rejected_id = $1",
-                    rejected_id,
-                    new.result_id,
-                )
-                return is_new
+        async with transaction(self._pool) as connection:
+            await _keep_recording(connection, new)
+            is_new = await _keep_result(connection, new)
+            await connection.execute(
+                "UPDATE rejected_events SET replayed_at = now(), replayed_result_id = $2 WHERE rejected_id = $1",
+                rejected_id,
+                new.result_id,
+            )
+            return is_new
 
 
 async def _keep_recording(

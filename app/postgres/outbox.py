@@ -7,7 +7,7 @@ from uuid import UUID
 import asyncpg
 
 from agents.ports import Send
-from app.postgres.pool import translated
+from app.postgres.pool import transaction
 from schemas import OutgoingEvent
 
 _ENQUEUE = """
@@ -51,15 +51,15 @@ class PostgresOutbox:
         The rows stay locked meanwhile, so that no other relay sends them too. A worker that is killed between the
         two leaves them unsent: they go out again, with the same ids.
         """
-        with translated():
-            async with self._pool.acquire() as connection, connection.transaction():
-                rows = await connection.fetch(_UNSENT, limit)
-                if not rows:
-                    return 0
-                confirmed = await send([_event(row) for row in rows])
-                sent = [row["outbox_id"] for row in rows if row["event_id"] in confirmed]
-                await connection.execute(_MARK, sent)
-                return len(sent)
+        # No bound on the whole: the broker may take its time; each of the statements has its own.
+        async with transaction(self._pool, within_s=None) as connection:
+            rows = await connection.fetch(_UNSENT, limit)
+            if not rows:
+                return 0
+            confirmed = await send([_event(row) for row in rows])
+            sent = [row["outbox_id"] for row in rows if row["event_id"] in confirmed]
+            await connection.execute(_MARK, sent)
+            return len(sent)
 
 
 def _event(row: asyncpg.Record) -> OutgoingEvent:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import asyncpg
@@ -12,6 +13,9 @@ import asyncpg
 from agents.errors import Outage, Unstorable
 
 PART = "Postgres"
+
+_CONNECT_WITHIN_S = 5.0
+_ANSWER_WITHIN_S = 10.0
 
 # Another try, later, may find the database well: classes 08, 53 and 57, and a primary that became a standby.
 _AWAY: tuple[type[Exception], ...] = (
@@ -41,14 +45,52 @@ def translated() -> Iterator[None]:
         raise Outage(PART, _first_line(error)) from error
 
 
+@asynccontextmanager
+async def connected(
+    pool: asyncpg.Pool[asyncpg.Record], *, within_s: float | None = _ANSWER_WITHIN_S
+) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[asyncpg.Record]]:
+    """Lend a connection for work that must end ``within_s`` seconds; the driver's errors are translated.
+
+    Work that is cancelled or takes too long ends at once and costs the connection: the driver would first ask the
+    server to stop, and wait for its answers, and a network that swallows everything gives none.
+    """
+    with translated():
+        try:
+            async with asyncio.timeout(within_s), pool.acquire() as lent:
+                try:
+                    yield lent
+                except asyncio.CancelledError:
+                    lent.terminate()
+                    raise
+        except TimeoutError as error:
+            raise TimeoutError("no answer in time") from error
+
+
+@asynccontextmanager
+async def transaction(
+    pool: asyncpg.Pool[asyncpg.Record], *, within_s: float | None = _ANSWER_WITHIN_S
+) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[asyncpg.Record]]:
+    """Lend a connection in a transaction, as ``connected`` does; committed at the end, undone by an error."""
+    async with connected(pool, within_s=within_s) as lent:
+        work = lent.transaction()
+        await work.start()
+        try:
+            yield lent
+        except Exception:
+            if not lent.is_closed():
+                await work.rollback()
+            raise
+        await work.commit()
+
+
 async def open_pool(dsn: str, *, size: int) -> asyncpg.Pool[asyncpg.Record]:
     """Connect. Raises what ``translated`` translates where Postgres is away."""
     pool: asyncpg.Pool[asyncpg.Record] = await asyncpg.create_pool(
         dsn,
         min_size=1,
         max_size=size,
-        timeout=5.0,
-        command_timeout=10.0,
+        timeout=_CONNECT_WITHIN_S,
+        command_timeout=_ANSWER_WITHIN_S,
         max_inactive_connection_lifetime=300.0,
         init=_prepare,
         server_settings={"application_name": "clearcall", "timezone": "UTC"},
