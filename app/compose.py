@@ -25,6 +25,10 @@ log = structlog.get_logger(__name__)
 
 # The intake's longest wait for Postgres before it hands an event back, in seconds; the bounds below follow from it.
 _INTAKE_S = 30.0
+# How long a worker that leaves its partitions lets an event in hand go on, in seconds.
+_LEAVE_WITHIN_S = 2.0
+_LOOK_EVERY_S = 0.25
+_AFTER_A_FAULT_S = 2.0
 
 
 def create_app(settings: Settings | None = None) -> faust.App:
@@ -64,22 +68,46 @@ async def take(app: faust.App, services: Services, event: EventT[bytes]) -> bool
     """Take one event in; False if it must stay unacked, to be read again by whoever has the partition next."""
     raw = _raw(event)
     said = False
-    while True:
+    # Nothing is tried once the worker leaves: were an event after one that was handed back acked, Faust would commit
+    # past both.
+    while not _leaves(app):
         try:
-            assert services.intake is not None  # noqa: S101  (services start before the consumer)
-            await services.intake.take(raw)
+            await _keep(app, services, raw)
         except Outage as outage:
             if not said:
                 log.warning("intake waits", part=outage.part, reason=outage.detail, offset=raw.offset)
                 said = True
+            await asyncio.sleep(_LOOK_EVERY_S)
+        except Exception:
+            # Nobody foresaw it, and Faust would go on with the next event: this one would be lost.
+            log.exception("intake failed inside Clearcall: the partition waits", offset=raw.offset)
+            await asyncio.sleep(_AFTER_A_FAULT_S)
         else:
             return True
-        if app.should_stop or app.rebalancing:
-            # A stop and a rebalance wait until nothing is unacked: forget this event, so that neither hangs.
-            app.consumer.unacked.discard(event.message)
-            log.info("event handed back unacked", partition=raw.partition, offset=raw.offset)
-            return False
-        await asyncio.sleep(0.25)
+    # A stop and a rebalance wait until nothing is unacked: forget this event, so that neither hangs.
+    app.consumer.unacked.discard(event.message)
+    log.info("event handed back unacked", partition=raw.partition, offset=raw.offset)
+    return False
+
+
+async def _keep(app: faust.App, services: Services, raw: RawEvent) -> None:
+    """Keep the event; a worker that leaves waits only a moment longer. Raises Outage."""
+    assert services.intake is not None  # noqa: S101  (services start before the consumer)
+    keeping = asyncio.create_task(services.intake.take(raw))
+    try:
+        while not (await asyncio.wait({keeping}, timeout=_LOOK_EVERY_S))[0]:
+            if _leaves(app):
+                await asyncio.wait({keeping}, timeout=_LEAVE_WITHIN_S)
+                break
+        if not keeping.done():
+            raise Outage("Postgres", "no answer, and the worker leaves the partition")
+        keeping.result()
+    finally:
+        keeping.cancel()  # what it may have kept all the same is counted as a repeat
+
+
+def _leaves(app: faust.App) -> bool:
+    return bool(app.should_stop or app.rebalancing)
 
 
 def _raw(event: EventT[bytes]) -> RawEvent:
@@ -126,7 +154,7 @@ def _faust_settings(settings: Settings) -> dict[str, Any]:
     return {
         "id": settings.group_id,
         "broker": [f"kafka://{address.strip()}" for address in settings.kafka_bootstrap.split(",")],
-        "broker_credentials": _credentials(settings),
+        "broker_credentials": broker_credentials(settings),
         "autodiscover": False,
         "datadir": settings.data_dir / "faust",
         "topic_allow_declare": False,
@@ -154,7 +182,8 @@ def _faust_settings(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _credentials(settings: Settings) -> SASLCredentials | SSLCredentials | None:
+def broker_credentials(settings: Settings) -> SASLCredentials | SSLCredentials | None:
+    """What Faust's own clients show the broker: the same as ``kafka.client_options`` give ours. Raises Refusal."""
     tls = kafka.tls_context(settings)
     if settings.kafka_security_protocol.startswith("SASL") and settings.kafka_sasl_password is not None:
         return SASLCredentials(
