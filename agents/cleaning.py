@@ -38,7 +38,7 @@ MEDIA_TYPES = {"flac": "audio/flac", "wav": "audio/wav"}
 """Of the formats that a rendition may have."""
 
 _WAIT_FIRST_S, _WAIT_MOST_S = 0.25, 2.0
-_RELEASE_WITHIN_S = 5.0
+_RELEASE_WITHIN_S = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
