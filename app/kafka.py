@@ -12,20 +12,27 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from agents.errors import Outage
+from app.kafka_refusals import Refusal, explained, first_reason
 from app.settings import Settings
 from schemas import OutgoingEvent
 
-PART = "Kafka"
 RECORDED = "call.recorded"
 TOPICS = (RECORDED, "call.cleaned", "call.failed", "call.rejected", "call.erased")
 """Every topic, without TOPIC_PREFIX."""
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """The TLS context where the settings ask for TLS."""
+    """The TLS context where the settings ask for TLS; the broker has to prove its name. Raises Refusal."""
     if settings.kafka_security_protocol not in ("SSL", "SASL_SSL"):
         return None
-    return ssl.create_default_context(cafile=settings.kafka_ca_file)
+    try:
+        return ssl.create_default_context(cafile=settings.kafka_ca_file)
+    except OSError as error:
+        what = "no PEM certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
+        raise Refusal(
+            f"cannot be checked against the authorities in {settings.kafka_ca_file}: {what}",
+            "Set CLEARCALL_KAFKA_CA_FILE to the PEM file of the authority that signed the broker's certificate.",
+        ) from error
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
@@ -46,6 +53,11 @@ def client_options(settings: Settings) -> dict[str, Any]:
     return options
 
 
+async def outage(error: BaseException, settings: Settings) -> Outage:
+    """What a client's error means to a person; a ``Refusal`` where it is the settings that need mending."""
+    return explained(await first_reason(error, client_options(settings)), settings)
+
+
 async def missing_topics(settings: Settings) -> list[str]:
     """Full names of the topics that do not exist yet. Raises Outage."""
     client = AIOKafkaClient(**client_options(settings))
@@ -54,7 +66,7 @@ async def missing_topics(settings: Settings) -> list[str]:
         metadata = await client.fetch_all_metadata()
         return [name for name in _names(settings) if name not in metadata.topics()]
     except (KafkaError, OSError) as error:
-        raise Outage(PART, _reason(error, settings)) from error
+        raise await outage(error, settings) from error
     finally:
         await client.close()
 
@@ -83,7 +95,7 @@ async def create_topics(settings: Settings) -> list[str]:
         )
         _check_created(answer.topic_errors)
     except (KafkaError, OSError) as error:
-        raise Outage(PART, _reason(error, settings)) from error
+        raise await outage(error, settings) from error
     finally:
         await admin.close()
     return missing
@@ -112,7 +124,7 @@ class EventSender:
             outcomes = await asyncio.gather(*sending, return_exceptions=True)
         except (KafkaError, OSError) as error:
             await self.close()
-            raise Outage(PART, _reason(error, self._settings)) from error
+            raise await outage(error, self._settings) from error
         confirmed = frozenset(
             event.event_id
             for event, outcome in zip(events, outcomes, strict=True)
@@ -123,7 +135,7 @@ class EventSender:
             # A producer that has failed once may have lost its sequence numbers: begin with a new one.
             await self.close()
             if not confirmed:
-                raise Outage(PART, _reason(errors[0], self._settings)) from errors[0]
+                raise await outage(errors[0], self._settings) from errors[0]
         return confirmed
 
     async def close(self) -> None:
@@ -149,7 +161,7 @@ class EventSender:
                 await producer.start()
             except (KafkaError, OSError) as error:
                 await producer.stop()
-                raise Outage(PART, _reason(error, self._settings)) from error
+                raise await outage(error, self._settings) from error
             self._producer = producer
         return self._producer
 
@@ -167,7 +179,7 @@ async def _touch(settings: Settings, topics: Iterable[str]) -> None:
             while not all(client.cluster.partitions_for_topic(topic) for topic in topics):
                 await client.force_metadata_update()
     except (KafkaError, OSError) as error:
-        raise Outage(PART, _reason(error, settings)) from error
+        raise await outage(error, settings) from error
     finally:
         await client.close()
 
@@ -178,8 +190,3 @@ def _check_created(topic_errors: Iterable[Sequence[Any]]) -> None:
         if code != 0 and error is not TopicAlreadyExistsError:
             detail = rest[0] if rest and rest[0] else error.__name__
             raise KafkaError(f"topic {name!r} could not be created: {detail}")
-
-
-def _reason(error: BaseException, settings: Settings) -> str:
-    text = str(error).strip() or type(error).__name__
-    return f"{text} ({settings.kafka_bootstrap})"

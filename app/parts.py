@@ -12,6 +12,7 @@ import httpx
 
 from agents.errors import Outage
 from app import kafka, migrate
+from app.kafka_refusals import Refusal
 from app.postgres.pool import translated
 from app.s3 import S3Client, S3Config, S3Error
 from app.settings import Settings
@@ -49,6 +50,10 @@ async def check_kafka(settings: Settings) -> PartHealth:
     try:
         async with asyncio.timeout(_CHECK_WITHIN_S):
             missing = await kafka.missing_topics(settings)
+    except Refusal as refusal:
+        return PartHealth(
+            name="Kafka", address=address, ok=False, detail=refusal.detail, what_to_do=refusal.what_to_do
+        )
     except (Outage, TimeoutError) as error:
         return PartHealth(
             name="Kafka",

@@ -23,7 +23,10 @@ class Settings(BaseSettings):
     ``CLEARCALL_KAFKA_BOOTSTRAP`` is ``settings.kafka_bootstrap``.
     """
 
-    model_config = SettingsConfigDict(env_prefix="CLEARCALL_", extra="ignore", frozen=True)
+    # An error that quoted its input would quote passwords.
+    model_config = SettingsConfigDict(
+        env_prefix="CLEARCALL_", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     # -- Kafka
     kafka_bootstrap: str = Field("127.0.0.1:9092", description="host:port of one or more brokers, by comma")

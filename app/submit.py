@@ -83,7 +83,7 @@ async def publish(settings: Settings, events: Sequence[dict[str, Any]]) -> None:
             key = f"{event['tenant_id']}/{event['call_id']}".encode()
             await producer.send_and_wait(settings.topic(kafka.RECORDED), value, key=key)
     except (KafkaError, OSError) as error:
-        raise Outage(kafka.PART, f"{error or type(error).__name__} ({settings.kafka_bootstrap})") from error
+        raise await kafka.outage(error, settings) from error
     finally:
         await producer.stop()
 
