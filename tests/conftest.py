@@ -16,6 +16,7 @@ import pytest
 from tests.support.artifacts import BUILD_TIMEOUT_S, PartMissingError, still_to_make
 from tests.support.blocking import run_blocking
 from tests.support.kafka import Kafka
+from tests.support.kafka_security import KafkaSecurity
 from tests.support.minio import Minio
 from tests.support.parts import Parts, real_parts_required
 from tests.support.postgres import Postgres
@@ -95,6 +96,12 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
 def kafka(parts: Parts) -> Kafka:
     """A real Apache Kafka; topics have to be created."""
     return _required(parts.kafka)
+
+
+@pytest.fixture(scope="session")
+def kafka_security(kafka: Kafka, parts: Parts) -> KafkaSecurity:
+    """The listeners of ``kafka`` that ask for TLS, for a password, or for both."""
+    return _required(parts.kafka_security)
 
 
 @pytest.fixture(scope="session")

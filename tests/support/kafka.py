@@ -13,6 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError
 
 from tests.support.blocking import run_blocking
+from tests.support.kafka_security import KafkaSecurity
 from tests.support.ports import LOOPBACK, free_port
 from tests.support.process import Process, ProcessFailedError
 
@@ -30,11 +31,15 @@ _LOG4J = """<?xml version="1.0" encoding="UTF-8"?>
 class Kafka:
     """A broker on loopback ports that keep through ``stop`` and ``start``, as does its data.
 
-    Topics are not made by merely being named: a test, or the program under test, creates them.
+    Topics are not made by merely being named: a test, or the program under test, creates them. ``bootstrap`` lets
+    everybody in; ``security`` has the addresses that do not.
     """
 
-    def __init__(self, jars: Path, folder: Path, log_path: Path) -> None:
+    def __init__(
+        self, jars: Path, folder: Path, log_path: Path, *, security: KafkaSecurity | None = None
+    ) -> None:
         self._jars = jars
+        self.security = security
         self._folder = folder
         self.port = free_port()
         self.bootstrap = f"{LOOPBACK}:{self.port}"
@@ -153,8 +158,9 @@ class Kafka:
             "kafka.tools.StorageTool",
             "format",
         ]
+        secured = self.security.format_arguments if self.security else []
         done = subprocess.run(  # noqa: S603 - fixed command
-            [*command, "-t", cluster_id, "-c", str(self._properties)],
+            [*command, "-t", cluster_id, "-c", str(self._properties), *secured],
             capture_output=True,
             text=True,
             timeout=60,
@@ -165,13 +171,18 @@ class Kafka:
             raise ProcessFailedError(f"formatting Kafka's storage failed:\n{done.stdout}{done.stderr}")
 
     def _settings(self) -> str:
-        controller_port = free_port()
+        controller = f"{LOOPBACK}:{free_port()}"
+        listeners = {"PLAINTEXT": self.bootstrap, **(self.security.listeners if self.security else {})}
+        advertised = [f"{name}://{address}" for name, address in listeners.items()]
         settings = {
             "process.roles": "broker,controller",
             "node.id": "1",
-            "controller.quorum.voters": f"1@{LOOPBACK}:{controller_port}",
-            "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://{LOOPBACK}:{controller_port}",
-            "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
+            "controller.quorum.voters": f"1@{controller}",
+            "listeners": ",".join([*advertised, f"CONTROLLER://{controller}"]),
+            "advertised.listeners": ",".join(advertised),
+            "listener.security.protocol.map": ",".join(
+                ["CONTROLLER:PLAINTEXT", *(f"{name}:{name}" for name in listeners)]
+            ),
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "PLAINTEXT",
             "log.dirs": str(self._folder / "data"),
@@ -186,6 +197,7 @@ class Kafka:
             # After kill -9 a broker registers again only when its former self has timed out (by default 9 s).
             "broker.session.timeout.ms": "2000",
             "broker.heartbeat.interval.ms": "500",
+            **(self.security.properties if self.security else {}),
         }
         return "".join(f"{name}={value}\n" for name, value in settings.items())
 

@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 
 from tests.support.artifacts import PartMissingError, kafka_jars, minio_binary
 from tests.support.kafka import Kafka
+from tests.support.kafka_security import KafkaSecurity
 from tests.support.minio import Minio
 from tests.support.postgres import Postgres
 from tests.support.process import Process
@@ -42,7 +43,14 @@ class Parts:
 
     def kafka(self) -> Kafka:
         """The broker; raises ``PartMissingError`` where it cannot be had."""
-        return self._get("kafka", Kafka, lambda: self._start(Kafka(kafka_jars(), *self._places("kafka"))))
+        return self._get("kafka", Kafka, self._start_kafka)
+
+    def kafka_security(self) -> KafkaSecurity:
+        """The broker's listeners for TLS and passwords; raises ``PartMissingError`` where they cannot be had."""
+        security = self.kafka().security
+        if security is None:
+            raise self._missing["kafka_security"]
+        return security
 
     def minio(self) -> Minio:
         """The S3 server; raises ``PartMissingError`` where it cannot be had."""
@@ -79,6 +87,16 @@ class Parts:
         part = self._started[name]
         assert isinstance(part, kind)
         return part
+
+    def _start_kafka(self) -> Kafka:
+        jars = kafka_jars()
+        try:
+            security = KafkaSecurity(self._folder / "kafka-security")
+        except PartMissingError as missing:
+            # The broker serves all other tests without.
+            self._missing["kafka_security"] = missing
+            security = None
+        return self._start(Kafka(jars, *self._places("kafka"), security=security))
 
     def _places(self, name: str) -> tuple[Path, Path]:
         return self._folder / name, self._log_folder / f"{name}.log"
