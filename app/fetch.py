@@ -72,13 +72,17 @@ class RecordingFetcher:
                     await self._check_answer(response, url, scheme)
                     return await self._save(response, url, to)
                 # Followed by hand: every stop must be one that the tenant may name.
-                url = urljoin(url, response.headers.get("location", ""))
-                if scheme == "s3" or urlsplit(url).scheme.lower() not in ("https", "http"):
+                try:
+                    url = urljoin(url, response.headers.get("location", ""))
+                    leads_to = urlsplit(url).scheme.lower()
+                except ValueError:
+                    break
+                if scheme == "s3" or leads_to not in ("https", "http"):
                     break
         raise CallError(
             "bad_redirect",
             f"{strip_address(url)} was reached by redirects that Clearcall does not follow "
-            f"(more than {_MOST_REDIRECTS}, or to another scheme).",
+            f"(more than {_MOST_REDIRECTS}, to another scheme, or to no valid address).",
             retriable=False,
         )
 
@@ -91,7 +95,7 @@ class RecordingFetcher:
     async def _answer(self, url: str, scheme: str) -> AsyncIterator[httpx.Response]:
         if scheme == "s3":
             address = Address.parse(url)
-            request_url = self._s3.signed("GET", address.authority, address.path.lstrip("/"))
+            request_url = self._s3.signed("GET", address.authority, address.path.removeprefix("/"))
         else:
             request_url = url
         try:
@@ -162,6 +166,10 @@ class RecordingFetcher:
             # A link must not lead out of the folder that is allowed.
             self._check_allowed(tenant_id, real.as_uri())
             source = real.open("rb")
+        except RuntimeError:
+            raise CallError(
+                "source_refused", f"{path} is a link that leads to itself.", retriable=False
+            ) from None
         except FileNotFoundError:
             raise CallError("source_not_found", f"{path} does not exist.", retriable=True) from None
         except OSError as error:
