@@ -115,7 +115,7 @@ def weighted(samples: Samples, sample_rate_hz: int, pauses: tuple[Pause, ...] = 
     steps = samples.shape[0] // frames
     power = np.zeros(samples.shape[0])
     energies = np.empty((steps, samples.shape[1]))
-    for channel in range(samples.shape[1]):
+    for channel in range(samples.shape[1] if samples.shape[0] else 0):  # sosfilt takes no empty signal
         filtered = sosfilt(k_weighting(sample_rate_hz), samples[:, channel].astype(np.float64))
         np.square(filtered, out=filtered)
         energies[:, channel] = filtered[: steps * frames].reshape(steps, frames).mean(axis=1)

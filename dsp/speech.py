@@ -40,7 +40,7 @@ class Decision:
     """
 
     power: NDArray[np.float64]
-    """Mean square."""
+    """Mean square around the mean."""
     speech: NDArray[np.bool_]
     """Somebody speaks."""
     noise: NDArray[np.bool_]
@@ -84,10 +84,8 @@ def decide(channel: Samples, sample_rate_hz: int, pauses: tuple[Pause, ...] = ()
     count = channel.size // frame
     blocks = channel[: count * frame].astype(np.float64).reshape(count, frame)
     counted = ~paused(count * frame, sample_rate_hz, pauses).reshape(count, frame).any(axis=1)
-    # A constant offset is no sound: it is taken out of each frame's mean square.
-    offset = float(blocks[counted].mean()) if counted.any() else 0.0
-    mean_square = np.einsum("nf,nf->n", blocks, blocks) / frame
-    power = np.maximum(mean_square - offset * (2 * blocks.mean(axis=1) - offset), 0.0)
+    # The variance: a constant offset is no sound. A frame holds a whole period of mains hum, which stays in.
+    power = np.maximum(np.einsum("nf,nf->n", blocks, blocks) / frame - blocks.mean(axis=1) ** 2, 0.0)
     speech = np.zeros(count, dtype=np.bool_)
     speech[counted] = _is_speech(power[counted])
     near_speech = maximum_filter1d(speech, 2 * _GUARD_FRAMES + 1)
