@@ -115,13 +115,16 @@ class Part:
         """Ask it to end, and after ``grace_s`` end it with all that it started."""
         if self._process is None:
             return
-        if self.status is None:
-            self._process.send_signal(self._stop_signal)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(grace_s):
-                    await self.ended(look_every_s=_LOOK_EVERY_S)
-        self.kill()
-        self._process.wait()
+        try:
+            if self.status is None:
+                self._process.send_signal(self._stop_signal)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(grace_s):
+                        await self.ended(look_every_s=_LOOK_EVERY_S)
+        finally:
+            # Also where somebody does not want to wait any longer.
+            self.kill()
+            self._process.wait()
 
     def kill(self) -> None:
         """End it at once, with whatever is left of what it started: the process group is its session's alone."""
