@@ -23,6 +23,7 @@ class Relay:
         self._send = send
         self._poll_s = poll_s
         self._wake = asyncio.Event()
+        self._relaying: asyncio.Task[int] | None = None
 
     def wake(self) -> None:
         """Say that the outbox holds something new."""
@@ -32,8 +33,12 @@ class Relay:
         """Relay until cancelled; an outage is waited out."""
         while True:
             self._wake.clear()
+            # Shielded: what the broker has been given is marked, also if nobody waits any more, and not sent again.
+            self._relaying = asyncio.create_task(
+                self._outbox.relay(self._send, limit=_BATCH), name="relay a batch"
+            )
             try:
-                sent = await self._outbox.relay(self._send, limit=_BATCH)
+                sent = await asyncio.shield(self._relaying)
             except Outage as outage:
                 log.warning("relay waits", part=outage.part, reason=outage.detail)
                 await asyncio.sleep(1.0)
@@ -44,6 +49,8 @@ class Relay:
     async def flush(self) -> None:
         """Send what is there, once: the last act of a worker that stops. An outage is left to the others."""
         try:
+            if self._relaying is not None and not self._relaying.done():
+                await self._relaying
             while await self._outbox.relay(self._send, limit=_BATCH) == _BATCH:
                 pass
         except Outage as outage:

@@ -1,4 +1,4 @@
-"""A worker that stops leaves no claim to its lease."""
+"""A worker that stops leaves no claim to its lease, and sends no event twice."""
 
 import asyncio
 from collections.abc import Collection, Sequence
@@ -10,7 +10,8 @@ import pytest
 
 from agents.cleaning import Cleaner, CleaningAgent
 from agents.errors import CallError
-from agents.ports import Claim, StoredRendition
+from agents.ports import Claim, Send, StoredRendition
+from agents.relay import Relay
 from dsp import CleanReport, shipped_chain_file
 from schemas import CallRecorded, OutgoingEvent
 
@@ -80,6 +81,30 @@ class FakeCleaner(Cleaner):
         self._slow_claims.held.remove(claim)
 
 
+class SlowOutbox:
+    """Holds one event; the broker confirms it only when told to, and only then is it marked."""
+
+    def __init__(self) -> None:
+        self.handed_over = asyncio.Event()
+        self.confirm_now = asyncio.Event()
+        self.times_sent = 0
+        self.marked = False
+
+    async def relay(self, send: Send, *, limit: int) -> int:
+        assert limit > 0
+        if self.marked:
+            return 0
+        self.times_sent += len(await send([]))
+        self.marked = True
+        return 1
+
+    async def send(self, events: Sequence[OutgoingEvent]) -> frozenset[str]:
+        assert not events
+        self.handed_over.set()
+        await self.confirm_now.wait()
+        return frozenset({"event"})
+
+
 class RoomyScratch:
     def folder(self, claim: Claim) -> AbstractContextManager[Path]:
         raise NotImplementedError
@@ -119,3 +144,35 @@ async def test_a_claim_under_way_when_the_worker_stops_is_not_left_to_its_lease(
 
     assert claims.queued == []
     assert claims.held == []
+
+
+async def test_an_event_under_way_when_the_worker_stops_is_not_sent_again() -> None:
+    """It is marked as sent once the broker confirms it, whether or not somebody still waits."""
+    outbox = SlowOutbox()
+    relay = Relay(outbox=outbox, send=outbox.send)
+    running = asyncio.create_task(relay.run())
+    await outbox.handed_over.wait()
+
+    running.cancel()
+    asyncio.get_running_loop().call_later(0.05, outbox.confirm_now.set)
+    await relay.flush()
+
+    assert outbox.marked
+    assert outbox.times_sent == 1
+
+
+async def test_a_flush_that_is_given_up_ends_what_is_under_way() -> None:
+    """A broker that does not answer holds no worker up."""
+    outbox = SlowOutbox()
+    relay = Relay(outbox=outbox, send=outbox.send)
+    running = asyncio.create_task(relay.run(), name="run")
+    await outbox.handed_over.wait()
+
+    running.cancel()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await relay.flush()
+
+    await asyncio.sleep(0)
+    assert not outbox.marked
+    assert asyncio.all_tasks() == {asyncio.current_task()}
