@@ -286,9 +286,11 @@ async def test_doctor_says_what_is_wrong_and_no_password(
 def test_a_worker_that_is_not_let_in_waits_and_says_why(
     settings: dict[str, str], bucket: str, kafka_security: KafkaSecurity, tmp_path: Path
 ) -> None:
-    """It stays up, says what to do, and still ends in time when told to."""
+    """It stays up, says what to do, and still ends in time when told to; also a debug log names no password."""
     stranger_ca_file = str(kafka_security.stranger_ca_file)
-    wrong = Worker({**settings, "CLEARCALL_KAFKA_SASL_PASSWORD": WRONG_PASSWORD}, tmp_path)
+    # PLAIN puts the password itself into a request, which the client's own debug log would show.
+    plain = changed(kafka_security, "PLAIN", SASL_PASSWORD=WRONG_PASSWORD)
+    wrong = Worker({**settings, **plain, "CLEARCALL_LOG_LEVEL": "debug"}, tmp_path)
     stranger = Worker({**settings, "CLEARCALL_KAFKA_CA_FILE": stranger_ca_file}, tmp_path)
     try:
         for worker in (wrong, stranger):
