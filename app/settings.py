@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from functools import cached_property
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.sources import SourceRule
 
@@ -59,7 +60,7 @@ class Settings(BaseSettings):
     source_s3_access_key: SecretStr | None = None
     source_s3_secret_key: SecretStr | None = None
     source_s3_bucket: str = Field("recordings", min_length=3, description="where `submit` puts local files")
-    sources: dict[str, tuple[str, ...]] = Field(
+    sources: Annotated[dict[str, tuple[str, ...]], NoDecode] = Field(
         default_factory=dict,
         description="tenant, or * for all, to the s3://bucket/prefix and https://host/prefix it may name",
     )
@@ -102,6 +103,22 @@ class Settings(BaseSettings):
     embedded: bool = Field(
         False, description="set by `clearcall up`: the broker is volatile and for one worker"
     )
+
+    @field_validator("sources", mode="before")
+    @classmethod
+    def _sources_are_json(cls, told: object) -> object:
+        if not isinstance(told, str):
+            return told
+        # Some readers of env files keep the quotes that a shell would take away.
+        text = told.strip()
+        if len(text) > 1 and text[0] == text[-1] == "'":
+            text = text[1:-1]
+        try:
+            return json.loads(text or "{}")
+        except ValueError as error:
+            raise ValueError(
+                f'must be a JSON object such as {{"*": ["s3://recordings"]}}: {error}'
+            ) from None
 
     @field_validator("sources")
     @classmethod
