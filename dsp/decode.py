@@ -150,15 +150,17 @@ def decode(source: Source, *, limits: Limits) -> Decoded:
 def _opened(source: Source) -> Iterator[_Opened]:
     if source.path.stat().st_size == 0:
         raise EmptyFile("The recording is empty: the file has no bytes.")
-    # An open file, not a path: libsndfile would else believe a suffix such as .raw.
-    with source.path.open("rb") as raw:
+    with source.path.open("rb", buffering=0) as raw:
         has_header = looks_like_container(raw)
         wav = wav_data(source.path) if has_header else None
         ogg = ogg_end(source.path) if has_header else None
-        stream = io.BytesIO(with_length(source.path, wav)) if wav is not None and wav.is_left_open else raw
+        # A descriptor, which has no name: a suffix such as .raw would else be believed.
+        stream: io.BytesIO | int = raw.fileno()
+        if wav is not None and wav.is_left_open:
+            stream = io.BytesIO(with_length(source.path, wav))
         options = {} if has_header else _raw_options(source)
         try:
-            file = soundfile.SoundFile(stream, **options)
+            file = soundfile.SoundFile(stream, closefd=False, **options)
         except (soundfile.LibsndfileError, TypeError, ValueError) as error:
             raise Undecodable(
                 "The file is not audio that Clearcall can read (WAV, FLAC, MP3, Ogg; or without a header, with "
