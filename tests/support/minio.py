@@ -7,12 +7,16 @@ from pathlib import Path
 
 from minio import Minio as Client
 from minio.deleteobjects import DeleteObject
+from minio.error import MinioException
+from urllib3 import PoolManager
+from urllib3.exceptions import HTTPError
 
 from tests.support.ports import LOOPBACK, free_port
 from tests.support.process import Process
 
 REGION = "us-east-1"
 _START_TIMEOUT_S = 30.0
+_ANSWER_TIMEOUT_S = 5.0
 
 
 class Minio:
@@ -43,9 +47,13 @@ class Minio:
         )
 
     def start(self) -> None:
-        """Start it and wait until it serves requests."""
+        """Start it and wait until it serves requests.
+
+        "Ready" by its own account is not enough: a request a moment later may be told to come again in a minute, and a
+        client that heeds that sleeps through it.
+        """
         self.process.start()
-        self.process.wait_for_http(f"{self.endpoint}/minio/health/ready", timeout_s=_START_TIMEOUT_S)
+        self.process.wait_until(self._answers, timeout_s=_START_TIMEOUT_S, what="answering requests")
 
     def stop(self) -> None:
         """Stop it; connections are closed, then refused."""
@@ -60,11 +68,23 @@ class Minio:
         self.stop()
         self.start()
 
-    def client(self) -> Client:
+    def client(self, *, retries: bool = True) -> Client:
         """A client with the server's own credentials."""
         return Client(
-            self.address, access_key=self.access_key, secret_key=self.secret_key, secure=False, region=REGION
+            self.address,
+            access_key=self.access_key,
+            secret_key=self.secret_key,
+            secure=False,
+            region=REGION,
+            http_client=None if retries else PoolManager(timeout=_ANSWER_TIMEOUT_S, retries=False),
         )
+
+    def _answers(self) -> bool:
+        try:
+            self.client(retries=False).list_buckets()
+        except (MinioException, HTTPError):
+            return False
+        return True
 
     def keys(self, bucket: str) -> list[str]:
         """The keys of every object in the bucket, sorted."""
