@@ -12,15 +12,17 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 from aiokafka import AIOKafkaProducer
 
 from tests.support.blocking import run_blocking
 from tests.support.kafka import MEBIBYTE, Kafka
-from tests.support.observation import Observation, observe, s3_client
+from tests.support.observation import Observation, events_marked_sent, observe, read_object, s3_client
 from tests.support.oracle import Expectation, MustBeRejected
 from tests.support.recordings import Record, TelephoneCall
 from tests.support.worker import Up, Worker
@@ -64,6 +66,14 @@ class Stack(ABC):
     ) -> Worker:
         """Start a worker with these settings besides, ``argv`` in place of ``clearcall worker``; see ``Worker``."""
 
+    def start_again(self, worker: Worker) -> None:
+        """Start a worker that has ended once more."""
+        worker.start()
+
+    @abstractmethod
+    async def wait_until_shared(self, *, timeout_s: float = 30.0) -> None:
+        """Wait until every worker has partitions of ``call.recorded`` of its own."""
+
     def put_recording(self, name: str, content: bytes) -> str:
         """Store a recording and give its address."""
         s3_client(self.settings).put_object(self.source_bucket, name, io.BytesIO(content), len(content))
@@ -79,6 +89,8 @@ class Stack(ABC):
 
     async def publish(self, records: Sequence[Record | bytes | None]) -> None:
         """Send to ``call.recorded``, in this order, and wait until the broker has confirmed all."""
+        if not records:
+            return
         producer = AIOKafkaProducer(
             bootstrap_servers=self.settings["CLEARCALL_KAFKA_BOOTSTRAP"],
             acks="all",
@@ -86,8 +98,8 @@ class Stack(ABC):
         )
         topic = self.topic("call.recorded")
         async with asyncio.timeout(_CONFIRMED_WITHIN_S):
-            await producer.start()
             try:
+                await producer.start()
                 for record in map(_as_record, records):
                     await producer.send(topic, record.value, key=record.key, headers=list(record.headers))
                 await producer.flush()
@@ -140,6 +152,11 @@ class Stack(ABC):
             assert time.monotonic() < deadline, f"After {timeout_s:g} s: {what}.\n{self.log_tails()}"
             await asyncio.sleep(_LOOK_EVERY_S)
 
+    def read_object(self, url: str) -> bytes:
+        """The bytes of an object by its ``s3://`` address."""
+        address = urlsplit(url)
+        return read_object(s3_client(self.settings), address.netloc, address.path.lstrip("/"))
+
     async def observe(self) -> Observation:
         """Everything that the run has left behind, for ``tests.support.oracle.judge``."""
         return await observe(self.settings)
@@ -179,6 +196,7 @@ class RealStack(Stack):
         self, kafka: Kafka, settings: Mapping[str, str], *, source_bucket: str, folder: Path
     ) -> None:
         super().__init__(folder)
+        self._kafka = kafka
         self._settings = settings
         self._source_bucket = source_bucket
         recorded = self.topic("call.recorded")
@@ -200,15 +218,29 @@ class RealStack(Stack):
         worker.start(wait=wait)
         return worker
 
+    async def wait_until_shared(self, *, timeout_s: float = 30.0) -> None:
+        running = sum(worker.process.running for worker in self.workers)
+
+        async def missing() -> str:
+            shares = await self._kafka.partitions_by_member(self.settings["CLEARCALL_GROUP_ID"])
+            is_so = len(shares) == running and all(shares.values())
+            return "" if is_so else f"the group's members have {list(shares.values())} partitions"
+
+        await self.wait_until(missing, timeout_s=timeout_s)
+
 
 class EmbeddedStack(Stack):
-    """``clearcall up``: its one worker comes with the parts, so it has no settings before it has been started."""
+    """``clearcall up``: its one worker comes with the parts, so it has no settings before it has been started.
+
+    Once it has been started again, what was sent is what its database has as sent: its broker has forgotten.
+    """
 
     exemptions = frozenset(Exemption)
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self._up: Up | None = None
+        self._broker_has_forgotten = False
 
     @property
     def settings(self) -> Mapping[str, str]:
@@ -229,6 +261,19 @@ class EmbeddedStack(Stack):
         self.workers.append(self._up)
         self._up.start(wait=wait)
         return self._up
+
+    def start_again(self, worker: Worker) -> None:
+        self._broker_has_forgotten = True
+        super().start_again(worker)
+
+    async def wait_until_shared(self, *, timeout_s: float = 30.0) -> None:
+        """Its one worker has them all, as soon as it consumes; until then events wait for it on the topic."""
+
+    async def observe(self) -> Observation:
+        seen = await super().observe()
+        if self._broker_has_forgotten:
+            seen = replace(seen, events=await events_marked_sent(self.settings))
+        return seen
 
 
 def _as_record(record: Record | bytes | None) -> Record:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError
 
 from tests.support.blocking import run_blocking
@@ -105,6 +106,25 @@ class Kafka:
     async def records(self, topic: str) -> list[ConsumerRecord[bytes, bytes]]:
         """Every record of the topic, see ``read_records``."""
         return await read_records(self.bootstrap, topic)
+
+    async def partitions_by_member(self, group: str) -> dict[str, int]:
+        """How many partitions each member of a consumer group has; nothing while the group makes up its mind."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        await admin.start()
+        try:
+            (answer,) = await admin.describe_consumer_groups([group])
+        finally:
+            await admin.close()
+        ((_error, _group, state, _type, _protocol, members, *_),) = answer.groups
+        if state != "Stable":
+            return {}
+        return {
+            member_id: sum(
+                len(partitions)
+                for _topic, partitions in ConsumerProtocolMemberAssignment.decode(assignment).assignment
+            )
+            for member_id, _client, _host, _metadata, assignment, *_ in members
+        }
 
     async def _wait_until_usable(self, deadline: float) -> None:
         """A first group sees GroupCoordinatorNotAvailable for a while: go on only when one has committed."""

@@ -148,6 +148,24 @@ async def sent_events(settings: Mapping[str, str]) -> tuple[SentEvent, ...]:
     return tuple(events)
 
 
+async def events_marked_sent(settings: Mapping[str, str]) -> tuple[SentEvent, ...]:
+    """Every event that the outbox has as sent: what is left to know of those that a broker has forgotten."""
+    connection = await asyncpg.connect(settings["CLEARCALL_POSTGRES_DSN"])
+    try:
+        rows = await connection.fetch("SELECT * FROM outbox WHERE sent_at IS NOT NULL ORDER BY outbox_id")
+    finally:
+        await connection.close()
+    return tuple(
+        SentEvent(
+            topic=row["topic"],
+            key=None if row["key"] is None else row["key"].decode(),
+            headers=dict(json.loads(row["headers"])),
+            body=json.loads(row["value"]),
+        )
+        for row in rows
+    )
+
+
 def _sent_event(topic: str, record: ConsumerRecord[bytes, bytes]) -> SentEvent:
     return SentEvent(
         topic=topic,

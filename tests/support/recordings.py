@@ -46,7 +46,9 @@ class TelephoneCall:
         time_s = np.arange(self.frames) / SAMPLE_RATE_HZ
         turn = (time_s / _TURN_S + generator.uniform()) % 2.0 < 1.0
         parties = [_speech(generator, time_s) * level for level in levels]
-        noise = generator.normal(0.0, generator.uniform(0.0005, 0.003), size=(self.frames, 2))
+        # Far enough below the speech that no silence lies at loudness's relative gate, 10 LU below the mean: there a
+        # hair's breadth decides whether it counts, and two sound meters may differ by 1 LU.
+        noise = generator.normal(size=(self.frames, 2)) * levels * generator.uniform(0.015, 0.06, size=2)
         sound = np.stack([parties[0] * turn, parties[1] * ~turn], axis=1) + noise
         return np.clip(sound, -1.0, 1.0).astype(np.float32)
 

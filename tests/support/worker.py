@@ -1,11 +1,15 @@
 """A worker as a plain process: ``clearcall worker``, or the one inside ``clearcall up``."""
 
+import json
 import os
 import secrets
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import psutil
 
 from tests.support.kafka import Kafka
 from tests.support.minio import REGION, Minio
@@ -14,6 +18,7 @@ from tests.support.process import Process
 
 _READY_TIMEOUT_S = 60.0
 _UP_TIMEOUT_S = 90.0
+_POLL_S = 0.05
 # What a program needs of its surroundings; every CLEARCALL_* setting comes from the test alone.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "NUMBA_CACHE_DIR")
 
@@ -109,6 +114,30 @@ class Worker:
         """``kill -9`` the worker alone: what it had started has to end by itself."""
         self.process.kill()
 
+    def descendants(self) -> list[psutil.Process]:
+        """Every process that it has started, and that those have."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Its DSP processes stand still: calls in work stay so, whatever becomes of the worker meanwhile."""
+        held = []
+        for process in self.descendants():
+            with suppress(psutil.NoSuchProcess):  # a database's process for one connection comes and goes
+                if "dsp.child" in process.cmdline():
+                    process.suspend()
+                    held.append(process)
+        try:
+            yield
+        finally:
+            for process in held:
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
+
+    def said(self, event: str) -> int:
+        """How often its log, which is JSON, has this event."""
+        return self.process.log_path.read_text(errors="replace").count(f'"event": {json.dumps(event)}')
+
     def stop(self) -> None:
         """End it, by force if need be."""
         self.process.stop(grace_s=30.0)
@@ -135,6 +164,11 @@ class Up(Worker):
         self.env_file = folder / "settings.env"
         super().__init__({"CLEARCALL_LOG_FORMAT": "json", **settings}, folder, name="up")
 
+    def start(self, *, wait: bool = True) -> None:
+        """Start it; by default wait until it can serve."""
+        self.env_file.unlink(missing_ok=True)  # of one that was killed
+        super().start(wait=wait)
+
     def wait_ready(self, *, timeout_s: float = _UP_TIMEOUT_S) -> None:
         """Wait until it has written its settings: parts and worker are ready then."""
         self.process.wait_until(self.env_file.exists, timeout_s=timeout_s, what="ready")
@@ -145,6 +179,24 @@ class Up(Worker):
 
     def _own_settings(self) -> dict[str, str]:
         return {"CLEARCALL_WEB_BIND": LOOPBACK, "CLEARCALL_WORKER_NAME": self.name}
+
+
+def left_running(processes: list[psutil.Process], *, within_s: float) -> list[psutil.Process]:
+    """Those that have not ended by then; one that merely nobody has reaped has ended."""
+    deadline = time.monotonic() + within_s
+    left = processes
+    while left := [process for process in left if _runs(process)]:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(_POLL_S)
+    return left
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _program(name: str) -> Path:
