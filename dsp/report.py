@@ -93,9 +93,9 @@ class DenoiseOutcome(_Part):
 
 
 class CleanedChannel(ChannelMeasurement):
-    """One channel of an output; ``denoise`` is None where the rendition has no denoiser."""
+    """One channel of an output, and what was done about its noise."""
 
-    denoise: DenoiseOutcome | None = None
+    denoise: DenoiseOutcome
 
 
 class CleanedMeasurement(_Part):
