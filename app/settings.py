@@ -116,9 +116,7 @@ class Settings(BaseSettings):
         try:
             return json.loads(text or "{}")
         except ValueError as error:
-            raise ValueError(
-                f'must be a JSON object such as {{"*": ["s3://recordings"]}}: {error}'
-            ) from None
+            raise ValueError(f'must be a JSON object such as {{"*": ["s3://recordings"]}}: {error}') from None
 
     @field_validator("sources")
     @classmethod

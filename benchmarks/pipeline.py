@@ -29,11 +29,14 @@ import psutil
 import soundfile
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from app import kafka
+from app import kafka, migrate
+from app.embedded import EmbeddedStack
 from app.embedded.ports import free_port
 from app.parts import http_client, source_s3_config
 from app.s3 import S3Client
 from app.settings import Settings
+from tests.support.parts import Parts
+from tests.support.worker import real_settings
 
 _EXAMPLES = Path(__file__).parent.parent / "examples"
 _RATE_HZ = 8_000
@@ -201,8 +204,6 @@ class Bench:
 @asynccontextmanager
 async def embedded_stack(folder: Path) -> AsyncIterator[dict[str, str]]:
     """The embedded stack; gives the settings of a worker on it."""
-    from app.embedded import EmbeddedStack
-
     async with EmbeddedStack(folder / "stack") as stack:
         yield stack.environment()
 
@@ -210,9 +211,6 @@ async def embedded_stack(folder: Path) -> AsyncIterator[dict[str, str]]:
 @asynccontextmanager
 async def real_stack(folder: Path) -> AsyncIterator[dict[str, str]]:
     """Apache Kafka, Postgres and MinIO as the tests start them."""
-    from tests.support.parts import Parts
-    from tests.support.worker import real_settings
-
     parts = Parts(folder)
     try:
         broker = await asyncio.to_thread(parts.kafka)
@@ -227,14 +225,12 @@ async def real_stack(folder: Path) -> AsyncIterator[dict[str, str]]:
 
 async def measure(plans: Sequence[Plan], stack: str, *, many: bool) -> None:
     """Run the plans and print the tables."""
-    from app import migrate
-
     with tempfile.TemporaryDirectory(prefix="clearcall-bench-") as name:
         folder = Path(name)
-        folder.chmod(0o755)  # Postgres may run as another user
-        async with real_stack(folder) if stack == "real" else embedded_stack(folder) as environment:
+        os.chmod(folder, 0o755)  # noqa: PTH101  (Postgres may run as another user)
+        async with real_stack(folder) if stack == "real" else embedded_stack(folder) as parts:
             environment = {
-                **environment,
+                **parts,
                 "CLEARCALL_WEB_PORT": str(free_port()),
                 "CLEARCALL_LOG_FORMAT": "json",
                 "CLEARCALL_WORKERS": str(os.cpu_count() or 1),
@@ -273,10 +269,9 @@ async def _measure_worker(
 
 
 def _print_machine(stack: str, workers: int) -> None:
-    model = next(
-        (line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.processor(),
-    )
+    described = Path("/proc/cpuinfo").read_text().splitlines()
+    models = [line.split(":", 1)[1].strip() for line in described if line.startswith("model name")]
+    model = models[0] if models else platform.processor()
     print(
         f"{stack} stack, one worker with {workers} DSP processes; {os.cpu_count()} cores ({model}), "
         f"{psutil.virtual_memory().total / 2**30:.0f} GiB, Python {platform.python_version()}\n"
@@ -329,7 +324,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pipeline", description=__doc__)
     parser.add_argument("--smoke", action="store_true", help="a minute, to see that it still runs")
     parser.add_argument("--stack", choices=("embedded", "real"), default="embedded")
-    parser.add_argument("--many", action="store_true", help=f"also {_MANY_EVENTS:,} short calls, for the memory")
+    parser.add_argument(
+        "--many", action="store_true", help=f"also {_MANY_EVENTS:,} short calls, for the memory"
+    )
     arguments = parser.parse_args()
     asyncio.run(measure(SMOKE if arguments.smoke else FULL, arguments.stack, many=arguments.many))
 
