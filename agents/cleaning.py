@@ -204,6 +204,8 @@ class Cleaner:
         except Outage as outage:
             # The lease ends by itself and the call is tried again: an attempt too many, never one too few.
             log.warning("outcome not written", part=outage.part, reason=outage.detail, code=error.code)
+        except Exception:
+            log.exception("outcome not written", code=error.code)
 
     async def _patiently(self, step: Callable[[], Awaitable[T]]) -> T:
         """Hold the claim while one of our own parts is away: what was computed is worth waiting for."""
