@@ -15,8 +15,8 @@ _ABSOLUTE_GATE_LUFS: Final = -70.0
 _RELATIVE_GATE_LU: Final = -10.0
 _RANGE_GATE_LU: Final = -20.0
 _OFFSET: Final = -0.691  # BS.1770-5, annex 1, equation 2
-_STEP_S: Final = 0.1  # 400 ms blocks overlap by 75 %; 3 s windows move by as much
-_BLOCK_STEPS, _SHORT_TERM_STEPS = 4, 30
+_STEP_S: Final = 0.1  # 400 ms blocks overlap by 75 %
+_BLOCK_STEPS, _SHORT_TERM_STEPS, _RANGE_STEPS = 4, 30, 10
 
 
 @dataclass(frozen=True)
@@ -88,20 +88,25 @@ class Weighted:
         return _level(float(above[above > relative].mean()))
 
     def _range(self, total: NDArray[np.float64]) -> float | None:
-        """EBU Tech 3342, section 4: 10th to 95th percentile of the short-term loudness above its gates."""
-        blocks = self._blocks(total, _SHORT_TERM_STEPS)
+        """EBU Tech 3342, section 4: 10th to 95th percentile of the short-term loudness above its gates.
+
+        The windows of 3 s move by 1 s and the percentiles are values that occur, as in libebur128: finer steps are
+        allowed, and give up to 2 LU more on half a minute of speech.
+        """
+        blocks = self._blocks(total, _SHORT_TERM_STEPS, every=_RANGE_STEPS)
         above = blocks[blocks > _power(_ABSOLUTE_GATE_LUFS)]
         if above.size == 0:
             return None
         gated = above[above > above.mean() * 10 ** (_RANGE_GATE_LU / 10)]
-        low, high = np.percentile(10 * np.log10(gated), [10, 95])
-        return float(high - low)
+        low, high = np.percentile(gated, [10, 95], method="nearest")
+        return 10 * float(np.log10(high / low))
 
-    def _blocks(self, total: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
-        """Mean of each run of steps of which none lies in a pause."""
+    def _blocks(self, total: NDArray[np.float64], steps: int, *, every: int = 1) -> NDArray[np.float64]:
+        """Mean of each run of steps, from every so many on, of which none lies in a pause."""
         if total.size < steps:
             return np.empty(0)
         whole = _moving_sum(self.counted.astype(np.float64), steps) > steps - 0.5
+        whole[np.arange(whole.size) % every != 0] = False
         means: NDArray[np.float64] = np.maximum(_moving_sum(total, steps), 0.0)[whole] / steps
         return means
 
