@@ -334,6 +334,10 @@ class CleaningAgent:
                 # Nobody else can claim either while the database is away; the fence decides afterwards.
                 log.warning("leases not renewed", part=outage.part, reason=outage.detail)
                 continue
+            except Exception:
+                # Renewing must not end in silence: every call in work would be done twice.
+                log.exception("leases not renewed")
+                continue
             for work in [self._active[token] for token in lost if token in self._active]:
                 event = work.claim.event
                 log.warning("claim lost to another worker", tenant=event.tenant_id, call=event.call_id)
