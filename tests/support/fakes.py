@@ -207,7 +207,7 @@ class Gate:
         self.most_waiting = 0
         self._open = asyncio.Event()
 
-    async def __call__(self) -> None:
+    async def __call__(self, *_: object, **__: object) -> None:
         self.waiting += 1
         self.most_waiting = max(self.most_waiting, self.waiting)
         try:
