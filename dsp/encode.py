@@ -18,14 +18,16 @@ _FORMATS = {"flac": ("FLAC", "PCM_16"), "wav": ("WAV", "PCM_16")}
 
 def quantized(audio: AudioBuffer) -> NDArray[np.int16]:
     """Round to 16 bit, shape (frames, channels); what leaves full scale is clipped."""
-    scaled = np.rint(audio.samples * np.float32(_FULL_SCALE))
-    rounded: NDArray[np.int16] = np.clip(scaled, -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16)
+    scaled = audio.samples * np.float32(_FULL_SCALE)
+    np.rint(scaled, out=scaled)
+    np.clip(scaled, -_FULL_SCALE, _FULL_SCALE - 1, out=scaled)
+    rounded: NDArray[np.int16] = scaled.astype(np.int16)
     return rounded
 
 
 def dequantized(samples: NDArray[np.int16], sample_rate_hz: int) -> AudioBuffer:
     """Give 16 bit samples as a reader of the file will see them."""
-    return AudioBuffer((samples / np.float32(_FULL_SCALE)).astype(np.float32), sample_rate_hz)
+    return AudioBuffer(samples.astype(np.float32) / np.float32(_FULL_SCALE), sample_rate_hz)
 
 
 def encode(

@@ -30,6 +30,7 @@ _LOUD_PERCENTILE: Final = 95
 _SHORTEST_FRAMES: Final = 3  # what lasts less than 60 ms is a click
 _GUARD_FRAMES: Final = 3  # soft beginnings and ends of words are neither speech nor noise
 _FEWEST_NOISE_FRAMES: Final = 5
+_FRAMES_AT_ONCE: Final = 512  # stay within the processor's cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,10 +83,13 @@ def decide(channel: Samples, sample_rate_hz: int, pauses: tuple[Pause, ...] = ()
     """Tell speech from noise in one channel, shape (frames,)."""
     frame = round(FRAME_S * sample_rate_hz)
     count = channel.size // frame
-    blocks = channel[: count * frame].astype(np.float64).reshape(count, frame)
     counted = ~paused(count * frame, sample_rate_hz, pauses).reshape(count, frame).any(axis=1)
     # The variance: a constant offset is no sound. A frame holds a whole period of mains hum, which stays in.
-    power = np.maximum(np.einsum("nf,nf->n", blocks, blocks) / frame - blocks.mean(axis=1) ** 2, 0.0)
+    power = np.empty(count)
+    for start in range(0, count, _FRAMES_AT_ONCE):
+        blocks = channel[start * frame : (start + _FRAMES_AT_ONCE) * frame]
+        blocks = blocks[: blocks.size // frame * frame].reshape(-1, frame)
+        power[start : start + _FRAMES_AT_ONCE] = blocks.var(axis=1, dtype=np.float64)
     speech = np.zeros(count, dtype=np.bool_)
     speech[counted] = _is_speech(power[counted])
     near_speech = maximum_filter1d(speech, 2 * _GUARD_FRAMES + 1)
