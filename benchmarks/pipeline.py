@@ -227,7 +227,7 @@ async def measure(plans: Sequence[Plan], stack: str, *, many: bool) -> None:
     """Run the plans and print the tables."""
     with tempfile.TemporaryDirectory(prefix="clearcall-bench-") as name:
         folder = Path(name)
-        os.chmod(folder, 0o755)  # noqa: PTH101  (Postgres may run as another user)
+        os.chmod(folder, 0o755)  # noqa: PTH101, S103  (Postgres may run as another user)
         async with real_stack(folder) if stack == "real" else embedded_stack(folder) as parts:
             environment = {
                 **parts,
