@@ -42,7 +42,7 @@ class Address:
             return cls(scheme, "", _plain_path(unquote(parts.path)))
         if not parts.hostname:
             raise ValueError("the address names no host")
-        port = parts.port or _DEFAULT_PORTS[scheme]
+        port = _DEFAULT_PORTS[scheme] if parts.port is None else parts.port
         return cls(
             scheme, f"{parts.hostname.lower().rstrip('.')}:{port}", _plain_path(unquote(parts.path or "/"))
         )
@@ -52,7 +52,8 @@ def _plain_path(path: str) -> str:
     """Refuse what a server or a file system could read as another path than the one compared here."""
     if "\\" in path or "%2e" in path.lower() or "%2f" in path.lower() or "\x00" in path:
         raise ValueError("the path holds characters that could hide another path")
-    if any(segment in (".", "..") for segment in path.split("/")):
+    # What follows ';' is a parameter to some servers, and '..;' is '..' to them.
+    if any(segment.partition(";")[0] in (".", "..") for segment in path.split("/")):
         raise ValueError("the path holds '.' or '..'")
     return path
 
