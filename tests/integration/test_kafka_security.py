@@ -259,56 +259,52 @@ async def test_a_relay_that_is_not_let_in_keeps_its_events(kafka_security: Kafka
     assert WRONG_PASSWORD not in f"{refused.value}{refused.value.__cause__}"
 
 
-async def test_doctor_says_what_is_wrong_and_no_password(
+async def test_doctor_and_a_waiting_worker_say_what_is_wrong_and_no_password(
     settings: dict[str, str], bucket: str, source_bucket: str, kafka_security: KafkaSecurity, tmp_path: Path
 ) -> None:
-    """``clearcall doctor`` fails on Kafka alone; a worker whose authorities cannot be read ends with one sentence."""
-    wrong = {**settings, "CLEARCALL_KAFKA_SASL_PASSWORD": WRONG_PASSWORD}
-    stranger = {**settings, "CLEARCALL_KAFKA_CA_FILE": str(kafka_security.stranger_ca_file)}
-    unread = {**settings, "CLEARCALL_KAFKA_CA_FILE": str(tmp_path / "ca.pem")}
-    of_password, of_authority, of_worker = await asyncio.gather(
-        clearcall(wrong, "doctor"), clearcall(stranger, "doctor"), clearcall(unread, "worker")
-    )
-    assert (of_password.status, of_authority.status, of_worker.status) == (1, 1, 1)
-    assert (
-        "Kafka: Correct CLEARCALL_KAFKA_SASL_USERNAME and CLEARCALL_KAFKA_SASL_PASSWORD" in of_password.text
-    )
-    assert f"Kafka: Set CLEARCALL_KAFKA_CA_FILE (now {kafka_security.stranger_ca_file})" in of_authority.text
-    assert "Postgres: " not in of_password.text + of_authority.text
-    assert re.fullmatch(
-        r"Kafka: cannot be checked against the authorities in .*No such file.*", of_worker.text
-    )
-    for ended in (of_password, of_authority, of_worker):
-        assert WRONG_PASSWORD not in ended.output
-        assert kafka_security.password not in ended.output
-
-
-def test_a_worker_that_is_not_let_in_waits_and_says_why(
-    settings: dict[str, str], bucket: str, kafka_security: KafkaSecurity, tmp_path: Path
-) -> None:
-    """It stays up, says what to do, and still ends in time when told to; also a debug log names no password."""
-    stranger_ca_file = str(kafka_security.stranger_ca_file)
+    """``clearcall doctor`` fails on Kafka alone; a worker stays up, says what to do, and still ends when told to."""
     # PLAIN puts the password itself into a request, which the client's own debug log would show.
-    plain = changed(kafka_security, "PLAIN", SASL_PASSWORD=WRONG_PASSWORD)
-    wrong = Worker({**settings, **plain, "CLEARCALL_LOG_LEVEL": "debug"}, tmp_path)
-    stranger = Worker({**settings, "CLEARCALL_KAFKA_CA_FILE": stranger_ca_file}, tmp_path)
+    wrong = {**settings, **changed(kafka_security, "PLAIN", SASL_PASSWORD=WRONG_PASSWORD)}
+    stranger = {**settings, "CLEARCALL_KAFKA_CA_FILE": str(kafka_security.stranger_ca_file)}
+    workers = [Worker({**told, "CLEARCALL_LOG_LEVEL": "debug"}, tmp_path) for told in (wrong, stranger)]
     try:
-        for worker in (wrong, stranger):
+        for worker in workers:
             worker.start(wait=False)
-        told = {worker.name: said_while_waiting(worker) for worker in (wrong, stranger)}
-        for worker in (wrong, stranger):
+        doctors = await asyncio.gather(clearcall(wrong, "doctor"), clearcall(stranger, "doctor"))
+        waiting = [said_while_waiting(worker) for worker in workers]
+        for worker in workers:
             worker.process.terminate()
-        assert [worker.process.wait(STOPPED_WITHIN_S) for worker in (wrong, stranger)] == [0, 0]
+        assert [worker.process.wait(STOPPED_WITHIN_S) for worker in workers] == [0, 0]
     finally:
-        for worker in (wrong, stranger):
+        for worker in workers:
             worker.stop()
-    assert "does not let in user 'clearcall'" in told[wrong.name]["reason"]
-    assert "CLEARCALL_KAFKA_SASL_PASSWORD" in told[wrong.name]["what_to_do"]
-    assert "has a certificate that is not trusted" in told[stranger.name]["reason"]
-    assert "CLEARCALL_KAFKA_CA_FILE" in told[stranger.name]["what_to_do"]
-    for worker in (wrong, stranger):
-        assert WRONG_PASSWORD not in written_by(worker)
-        assert kafka_security.password not in written_by(worker)
+    advice = (
+        "Correct CLEARCALL_KAFKA_SASL_USERNAME and CLEARCALL_KAFKA_SASL_PASSWORD",
+        f"Set CLEARCALL_KAFKA_CA_FILE (now {kafka_security.stranger_ca_file})",
+    )
+    seen = ("does not let in user 'clearcall'", "has a certificate that is not trusted")
+    for doctor, told, to_do, reason in zip(doctors, waiting, advice, seen, strict=True):
+        assert doctor.status == 1, doctor.output
+        assert f"Kafka: {to_do}" in doctor.text
+        assert "Postgres: " not in doctor.text
+        assert to_do in told["what_to_do"]
+        assert reason in told["reason"]
+    for output in [doctor.output for doctor in doctors] + [written_by(worker) for worker in workers]:
+        assert WRONG_PASSWORD not in output
+        assert kafka_security.password not in output
+
+
+async def test_a_worker_that_cannot_read_its_authorities_ends_with_one_sentence(
+    kafka_security: KafkaSecurity, tmp_path: Path
+) -> None:
+    """Waiting would not help; what to mend is said without a traceback."""
+    unread = {
+        **changed(kafka_security, CA_FILE=tmp_path / "ca.pem"),
+        "CLEARCALL_DATA_DIR": str(tmp_path / "data"),
+    }
+    worker = await clearcall(unread, "worker")
+    assert worker.status == 1
+    assert re.fullmatch(r"Kafka: cannot be checked against the authorities in .*No such file.*", worker.text)
 
 
 def test_settings_that_do_not_fit_are_refused_without_their_values() -> None:
