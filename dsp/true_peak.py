@@ -13,7 +13,7 @@ from dsp.audio import Samples
 _HALF_TAPS = 20
 _KAISER_BETA = 6.0
 # What is worked on at once stays within the processor's cache.
-_BLOCK_FRAMES = 1 << 16
+_BLOCK_FRAMES = 1 << 12
 _GATHERED_FRAMES = 1 << 13
 
 
@@ -52,10 +52,13 @@ def inter_sample_peaks(channel: Samples, sample_rate_hz: int, *, of_interest: fl
     taps = _interpolators(oversampling(sample_rate_hz))
     # |sum of tap x sample| <= sum of |tap| x |sample|, with each place's greatest |tap| over all fractions.
     greatest = np.abs(taps).max(axis=1)[::-1]
+    total = float(greatest.sum())
     padded = _padded(channel)
     for start in range(0, channel.size, _BLOCK_FRAMES):
-        around = padded[start : start + _BLOCK_FRAMES + 2 * _HALF_TAPS - 1]
-        candidates = start + np.flatnonzero(np.convolve(np.abs(around), greatest, "valid") > of_interest)
+        around = np.abs(padded[start : start + _BLOCK_FRAMES + 2 * _HALF_TAPS - 1])
+        if float(around.max()) * total <= of_interest:
+            continue
+        candidates = start + np.flatnonzero(np.convolve(around, greatest, "valid") > of_interest)
         peaks[candidates] = np.maximum(peaks[candidates], _between(padded, taps, candidates))
     return peaks
 
