@@ -33,8 +33,11 @@ class ScratchFolder:
         """Make the folder and sweep what killed workers left. Raises Outage."""
         with _translated():
             self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._own.mkdir(mode=0o700)
-            self._lock_fd = _lock(self._own)
+            # Locked before it has the name by which others look for what to sweep.
+            unlocked = self._own.with_name(f"new-{self._own.name}")
+            unlocked.mkdir(mode=0o700)
+            self._lock_fd = _lock(unlocked)
+            unlocked.rename(self._own)
             for other in self._root.glob("worker-*"):
                 self._sweep(other)
         return self
