@@ -21,7 +21,9 @@ _SHARED: list[Any] = [
 
 # Chatty at info, or repeating for each try what our own lines say once.
 _QUIET = {
-    "aiokafka": "ERROR",
+    "aiokafka": "CRITICAL",
+    "aiokafka.consumer": "ERROR",
+    "aiokafka.producer": "ERROR",
     "httpx": "WARNING",
     "httpcore": "WARNING",
     "urllib3": "WARNING",
