@@ -193,8 +193,8 @@ class ResolvedChain(Strict):
             It is no resolved chain, or not the one that its digest names.
         """
         chain = cls.model_validate({key: value for key, value in told.items() if key != "digest"})
-        if chain.digest != told["digest"]:
-            raise ValueError(f"chain `{chain.name}`: stored as {told['digest']}, read as {chain.digest}")
+        if chain.digest != told.get("digest"):
+            raise ValueError(f"chain `{chain.name}`: stored as {told.get('digest')}, read as {chain.digest}")
         return chain
 
 
