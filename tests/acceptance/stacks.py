@@ -166,7 +166,10 @@ class Stack(ABC):
         return "\n".join(worker.process.log_tail(lines) for worker in self.workers)
 
     def close(self) -> None:
-        """Stop every worker."""
+        """Stop every worker, all at once."""
+        for worker in self.workers:
+            if worker.process.running:
+                worker.process.terminate()
         for worker in self.workers:
             worker.stop()
 

@@ -120,13 +120,17 @@ class Worker:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Its DSP processes stand still: calls in work stay so, whatever becomes of the worker meanwhile."""
+        """Its DSP processes stand still: calls in work stay so, whatever becomes of the worker meanwhile.
+
+        They are there once it consumes.
+        """
         held = []
         for process in self.descendants():
             with suppress(psutil.NoSuchProcess):  # a database's process for one connection comes and goes
                 if "dsp.child" in process.cmdline():
                     process.suspend()
                     held.append(process)
+        assert held, f"{self.name} has no DSP process yet\n{self.process.log_tail()}"
         try:
             yield
         finally:
