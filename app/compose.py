@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import faust
 import structlog
@@ -29,6 +31,9 @@ _INTAKE_S = 30.0
 _LEAVE_WITHIN_S = 2.0
 _LOOK_EVERY_S = 0.25
 _AFTER_A_FAULT_S = 2.0
+# Of a stop, which a supervisor gives 30 s in all.
+_CONSUMER_STOPS_WITHIN_S = 8.0
+_STOP_WITHIN_S = 28.0
 
 
 def create_app(settings: Settings | None = None) -> faust.App:
@@ -36,11 +41,49 @@ def create_app(settings: Settings | None = None) -> faust.App:
     settings = settings or Settings()
     logs.configure(settings)
     services = Services(settings)
-    app = faust.App(**_faust_settings(settings))
+    app = Application(services, **_faust_settings(settings))
     app.boot_strategy = ServicesFirst(app, services)
     app.monitor = PrometheusMonitor(metrics=FaustMetrics.create(services.metrics.registry, "faust"))
     attach(app, services)
     return app
+
+
+class Application(faust.App):
+    """Faust's application, which ends in time whatever the broker does."""
+
+    def __init__(self, services: Services, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._services_to_stop = services
+
+    async def stop(self) -> None:
+        """Stop the consumer, then our services; without a broker the consumer would not let go."""
+        guard = asyncio.create_task(self._end_all_the_same(), name="end in time")
+        try:
+            await super().stop()
+        finally:
+            guard.cancel()
+
+    async def _end_all_the_same(self) -> None:
+        """Stop our services beside a consumer that hangs, and end the process where its stop takes too long.
+
+        As safe as a kill, and more orderly: events that were taken in and not committed come again, and are known.
+        """
+        await asyncio.sleep(_CONSUMER_STOPS_WITHIN_S)
+        left_s = _STOP_WITHIN_S - _CONSUMER_STOPS_WITHIN_S
+        if (
+            self._services_to_stop.should_stop
+        ):  # the consumer has let go, and so this task is to be cancelled in time
+            await asyncio.sleep(left_s)
+            _end_process(1, "the stop takes too long: the process ends")
+        stopping = asyncio.create_task(self._services_to_stop.stop(), name="stop services")
+        in_order, _ = await asyncio.wait({stopping}, timeout=left_s)
+        _end_process(0 if in_order else 1, "Kafka does not let this worker go: it ends all the same")
+
+
+def _end_process(status: int, reason: str) -> NoReturn:
+    log.error(reason)
+    logging.shutdown()
+    os._exit(status)
 
 
 def attach(app: faust.App, services: Services) -> None:
