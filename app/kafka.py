@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
+import structlog
 from aiokafka import AIOKafkaClient, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from agents.errors import Outage
-from app.kafka_refusals import Refusal, explained, first_reason
+from app.kafka_refusals import PART, Refusal, explained, first_reason
 from app.settings import Settings
 from schemas import OutgoingEvent
 
+log = structlog.get_logger(__name__)
+
+_CONFIRMED_WITHIN_S = 15.0
 RECORDED = "call.recorded"
 TOPICS = (RECORDED, "call.cleaned", "call.failed", "call.rejected", "call.erased")
 """Every topic, without TOPIC_PREFIX."""
@@ -102,45 +107,62 @@ async def create_topics(settings: Settings) -> list[str]:
 
 
 class EventSender:
-    """Sends events by an idempotent producer with ``acks=all``; answers what the broker has confirmed."""
+    """Sends events by an idempotent producer with ``acks=all``; answers what the broker has confirmed.
+
+    Such a producer tries for ever. Who calls does not: what is not confirmed in time stays under way, and a later call
+    with the same event waits for the same message instead of sending another.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._producer: AIOKafkaProducer | None = None
+        self._under_way: dict[str, asyncio.Future[Any]] = {}  # by event id
 
     async def __call__(self, events: Sequence[OutgoingEvent]) -> frozenset[str]:
         """Send events and answer the ids that are confirmed. Raises Outage where none could be."""
         producer = await self._started()
         try:
-            sending = [
-                await producer.send(
-                    self._settings.topic(event.topic_suffix),
-                    value=event.value,
-                    key=event.key,
-                    headers=list(event.headers),
-                )
-                for event in events
-            ]
-            outcomes = await asyncio.gather(*sending, return_exceptions=True)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_CONFIRMED_WITHIN_S):
+                    for event in events:
+                        await self._send(producer, event)
+                    await asyncio.wait([self._under_way[event.event_id] for event in events])
         except (KafkaError, OSError) as error:
             await self.close()
             raise await outage(error, self._settings) from error
-        confirmed = frozenset(
-            event.event_id
-            for event, outcome in zip(events, outcomes, strict=True)
-            if not isinstance(outcome, BaseException)
-        )
-        errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        return await self._confirmed()
+
+    async def _send(self, producer: AIOKafkaProducer, event: OutgoingEvent) -> None:
+        if event.event_id not in self._under_way:
+            self._under_way[event.event_id] = await producer.send(
+                self._settings.topic(event.topic_suffix),
+                value=event.value,
+                key=event.key,
+                headers=list(event.headers),
+            )
+
+    async def _confirmed(self) -> frozenset[str]:
+        ended = {event_id: sending for event_id, sending in self._under_way.items() if sending.done()}
+        for event_id in ended:
+            del self._under_way[event_id]
+        errors = {event_id: error for event_id, sending in ended.items() if (error := sending.exception())}
         if errors:
             # A producer that has failed once may have lost its sequence numbers: begin with a new one.
             await self.close()
-            if not confirmed:
-                raise await outage(errors[0], self._settings) from errors[0]
-        return confirmed
+            error = next(iter(errors.values()))
+            if len(errors) == len(ended):
+                raise await outage(error, self._settings) from error
+            log.warning("events not taken by the broker", events=list(errors), reason=str(error))
+        elif not ended:
+            raise Outage(
+                PART, f"no confirmation within {_CONFIRMED_WITHIN_S:g} s ({self._settings.kafka_bootstrap})"
+            )
+        return frozenset(ended.keys() - errors.keys())
 
     async def close(self) -> None:
         """Let go of the producer."""
         producer, self._producer = self._producer, None
+        self._under_way.clear()
         if producer is not None:
             try:
                 async with asyncio.timeout(5.0):
