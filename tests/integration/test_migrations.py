@@ -166,9 +166,9 @@ async def test_the_database_allows_the_very_transitions_that_the_code_does(every
 
     allowed -= {(status, status) for status in CallStatus}
     assert allowed == {(old, new) for old, following in TRANSITIONS.items() for new in following}
-    for (old, new), refused in refusals.items():
-        assert refused.constraint_name == "results_transition"
-        assert f"a {old} result cannot become {new}" in str(refused)
+    for (old, new), refusal in refusals.items():
+        assert refusal.constraint_name == "results_transition"
+        assert f"a {old} result cannot become {new}" in str(refusal)
 
 
 @pytest.mark.parametrize(
