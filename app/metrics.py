@@ -49,7 +49,7 @@ class Metrics:
         )
         self._loudness_error = Histogram(
             "clearcall_loudness_error_lu",
-            "Distance of each channel's loudness from the target",
+            "Distance of the loudness from the target, of each channel that is levelled alone or of the programme",
             buckets=_LOUDNESS_ERROR_BUCKETS_LU,
             registry=r,
         )
@@ -66,14 +66,20 @@ class Metrics:
         self._audio.inc(told["input"]["duration_s"])
         for stage, stage_s in told["timing"]["stages_s"].items():
             self._stage.labels(stage=stage).observe(stage_s)
+        if not told["renditions"]:
+            return
+        after = told["renditions"][0]["after"]
         before = {channel["index"]: channel for channel in told["before"]["channels"]}
-        for channel in told["renditions"][0]["after"]["channels"] if told["renditions"] else []:
+        for channel in after["channels"]:
             was = before.get(channel["index"], {}).get("snr_db")
             if was is not None and channel["snr_db"] is not None:
                 self._snr.observe(channel["snr_db"] - was)
-            target = claim.chain.target_lufs
-            if target is not None and channel["integrated_lufs"] is not None:
-                self._loudness_error.observe(abs(channel["integrated_lufs"] - target))
+        target = claim.chain.target_lufs
+        # What is levelled by one gain is measured as one: a quiet party below the target is no error.
+        levelled = [after["programme"]] if claim.chain.channels == "linked" else after["channels"]
+        for measured in levelled:
+            if target is not None and measured["integrated_lufs"] is not None:
+                self._loudness_error.observe(abs(measured["integrated_lufs"] - target))
 
     def failed(self, code: str) -> None:
         """A call was given up, or an event rejected."""
