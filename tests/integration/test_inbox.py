@@ -236,7 +236,7 @@ async def test_bytes_that_are_understood_at_last_are_replayed_once(pool: Pool, i
     rejected = RejectedEvents(pool)
     mended = CHAINS.model_copy(update={"chains": {**CHAINS.chains, "brand-new": CHAINS.chains["loud"]}})
 
-    with pytest.raises(UnknownChain, match="No chain is called 'brand-new'"):
+    with pytest.raises(UnknownChain, match="brand-new"):
         await rejected.replay(refused.rejected_id, CHAINS)
     assert await rejected.replay(uuid4(), mended) is None
     first = await rejected.replay(refused.rejected_id, mended)
