@@ -43,6 +43,7 @@ from app.sources import SourcePolicy
 log = structlog.get_logger(__name__)
 
 _SAY_EVERY_S = 10.0
+_MADE_WITHIN_S = 10.0
 _FLUSH_WITHIN_S = 2.0
 _CLOSE_WITHIN_S = 1.0
 
@@ -237,12 +238,15 @@ class Services(Service):
 
     async def _prepare_parts(self) -> list[PartHealth]:
         """Make what a worker may make (topics, the outputs' bucket), then look at each part."""
-        with suppress(Outage, TimeoutError):
-            async with asyncio.timeout(15.0):
-                await kafka.create_topics(self.settings)
-        with suppress(Outage, S3Error, TimeoutError):
-            async with asyncio.timeout(15.0):
-                await self._s3.ensure_bucket(self.settings.s3_bucket)
+
+        async def tried(making: Awaitable[object]) -> None:
+            with suppress(Outage, S3Error, TimeoutError):
+                async with asyncio.timeout(_MADE_WITHIN_S):
+                    await making
+
+        await asyncio.gather(
+            tried(kafka.create_topics(self.settings)), tried(self._s3.ensure_bucket(self.settings.s3_bucket))
+        )
         # The recordings' store is not asked: it may let us read objects and yet not show the bucket.
         return list(
             await asyncio.gather(

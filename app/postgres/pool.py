@@ -55,15 +55,12 @@ async def connected(
     server to stop, and wait for its answers, and a network that swallows everything gives none.
     """
     with translated():
-        try:
-            async with asyncio.timeout(within_s), pool.acquire() as lent:
-                try:
-                    yield lent
-                except asyncio.CancelledError:
-                    lent.terminate()
-                    raise
-        except TimeoutError as error:
-            raise TimeoutError("no answer in time") from error
+        async with asyncio.timeout(within_s), pool.acquire() as lent:
+            try:
+                yield lent
+            except asyncio.CancelledError:
+                lent.terminate()
+                raise
 
 
 @asynccontextmanager
@@ -104,4 +101,5 @@ async def _prepare(connection: Any) -> None:
 
 def _first_line(error: BaseException) -> str:
     text = str(error).strip().splitlines()
-    return text[0] if text else type(error).__name__
+    nameless = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+    return text[0] if text else nameless
