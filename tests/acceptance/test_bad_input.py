@@ -28,13 +28,14 @@ from tests.acceptance.bad_input import (
     bad_recordings,
     event_bytes,
 )
+from tests.acceptance.programs import run_clearcall
 from tests.acceptance.stacks import RealStack
 from tests.support.commands import clearcall_here
 from tests.support.observation import Observation
 from tests.support.oracle import Expectation, MustBeCleaned, MustBeRejected, MustFail, judge
 from tests.support.ports import LOOPBACK
 from tests.support.recordings import SAMPLE_RATE_HZ, Record, TelephoneCall, telephone_calls
-from tests.support.worker import Worker, clearcall_environment, clearcall_program
+from tests.support.worker import Worker
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
 
@@ -210,7 +211,8 @@ async def _check_that_the_original_bytes_can_be_read_back(
     unlike_text = {row["error_code"]: row["rejected_id"] for row in listed}
     for code in ("not_utf8", "too_large"):
         (event,) = (event for event in events if event.code == code)
-        assert await _raw_bytes(settings, unlike_text[code]) == event.value
+        shown = await run_clearcall(settings, "rejected", "show", unlike_text[code], "--raw")
+        assert (shown.status, shown.stdout == event.value) == (0, True), shown.stderr
 
 
 async def _check_a_replay_after_a_fix(
@@ -315,21 +317,3 @@ def _storable(name: str) -> str:
 async def _wait_until_cleaned(stack: RealStack, call_id: str) -> None:
     query = f"SELECT count(*) FROM results WHERE call_id = '{call_id}' AND status = 'cleaned'"  # noqa: S608
     await stack.wait_until_count(query, 1, timeout_s=_ENDED_WITHIN_S)
-
-
-async def _raw_bytes(settings: Mapping[str, str], rejected_id: str) -> bytes:
-    """What ``rejected show --raw`` writes, to the byte."""
-    process = await asyncio.create_subprocess_exec(
-        clearcall_program(),
-        "rejected",
-        "show",
-        rejected_id,
-        "--raw",
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        env=clearcall_environment(settings),
-    )
-    async with asyncio.timeout(30):
-        output, _ = await process.communicate()
-    assert process.returncode == 0
-    return output
