@@ -122,6 +122,8 @@ class Cleaner:
             await self._claims.release(claim, delay_s=delay_s)
         except Outage as outage:
             log.warning("release left to the lease", part=outage.part, reason=outage.detail)
+        except Exception:
+            log.exception("release left to the lease")
 
     async def _attempt(self, claim: Claim) -> None:
         started = time.monotonic()

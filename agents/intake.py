@@ -82,7 +82,7 @@ class Intake:
         digest = sha256(raw.value or b"").hexdigest()
         tenant_id, call_id, recording_id = identity or Identity()
         rejection = Rejection(
-            rejected_id=rejected_id(raw.topic, raw.partition, raw.offset, _timestamp_ms(raw), digest),
+            rejected_id=rejected_id(raw.topic, raw.partition, raw.offset, raw.timestamp_ms, digest),
             raw=raw,
             sha256=digest,
             error_code=code,
@@ -118,7 +118,3 @@ class Intake:
 def _identity(raw: RawEvent) -> Identity:
     # Only for events that decode: the identity of one that does not comes with its SchemaError.
     return decode(raw.value, raw.headers).event.identity
-
-
-def _timestamp_ms(raw: RawEvent) -> int:
-    return -1 if raw.timestamp_ms is None else raw.timestamp_ms

@@ -174,7 +174,7 @@ class Scratch(Protocol):
         """A folder of the claim's own, removed at the end. Raises Outage."""
 
     def has_room(self) -> bool:
-        """Whether another call may be claimed."""
+        """Whether another call may be claimed. Raises Outage."""
 
 
 class Observer(Protocol):

@@ -213,7 +213,9 @@ def print_results(console: Console, results: Sequence[DemoResult], *, base: Path
         for result, outcome in zip(results, outcomes, strict=True):
             console.print(Text.assemble(f"{result.row.call_id}: ", outcome))
     console.print(
-        "The noise floor is that of the noisiest channel, at the loudness of its file.", style="dim"
+        "The noise floor is that of the noisiest channel, at the loudness of its file: raising a quiet party raises "
+        "what lies under it.",
+        style="dim",
     )
 
 

@@ -169,6 +169,7 @@ class _Child:
                 stdin=PIPE,
                 stdout=PIPE,
                 limit=_MOST_ANSWER_BYTES,
+                start_new_session=True,  # a Ctrl-C during its imports is not for it
                 env=_ENVIRONMENT,
             )
             async with asyncio.timeout(_READY_WITHIN_S):

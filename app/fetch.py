@@ -95,7 +95,7 @@ class RecordingFetcher:
     async def _answer(self, url: str, scheme: str) -> AsyncIterator[httpx.Response]:
         if scheme == "s3":
             address = Address.parse(url)
-            request_url = self._s3.signed("GET", address.authority, address.path.removeprefix("/"))
+            request_url = self._signed(address, url)
         else:
             request_url = url
         try:
@@ -114,6 +114,14 @@ class RecordingFetcher:
             raise CallError(
                 "fetch_failed", f"{strip_address(url)} could not be fetched: {reason}.", retriable=True
             ) from error
+
+    def _signed(self, address: Address, url: str) -> str:
+        try:
+            return self._s3.signed("GET", address.authority, address.path.removeprefix("/"))
+        except ValueError as error:
+            raise CallError(
+                "bad_address", f"{strip_address(url)} names no bucket and key: {error}.", retriable=False
+            ) from None
 
     async def _check_answer(self, response: httpx.Response, url: str, scheme: str) -> None:
         status = response.status_code

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -111,7 +112,7 @@ async def check_s3(bucket: str, client: S3Client, *, purpose: str) -> PartHealth
             name=name,
             address=address,
             ok=False,
-            detail=f"does not let us in: {_detail(error)}",
+            detail=f"does not {'let us in' if isinstance(error, S3Error) else 'answer'}: {_detail(error)}",
             what_to_do="Start the store, or set CLEARCALL_S3_ENDPOINT, _ACCESS_KEY and _SECRET_KEY "
             "(CLEARCALL_SOURCE_S3_* for the recordings) to where it is and who asks.",
         )
@@ -177,13 +178,16 @@ def source_s3_config(settings: Settings) -> S3Config:
 
 def http_client() -> httpx.AsyncClient:
     """One client for every transfer: no proxy variables, no redirects followed by itself."""
-    return httpx.AsyncClient(
+    client = httpx.AsyncClient(
         trust_env=False,
         follow_redirects=False,
         timeout=httpx.Timeout(30.0, connect=5.0, pool=60.0),
         limits=httpx.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=30.0),
         headers={"User-Agent": "clearcall"},
     )
+    # What a source's server asks to be remembered would else go out with another tenant's fetch.
+    client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    return client
 
 
 def database_address(dsn: str) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -39,10 +41,13 @@ from app.s3 import S3Client, S3Error, S3ObjectStore
 from app.scratch import ScratchFolder
 from app.settings import Settings
 from app.sources import SourcePolicy
+from dsp.errors import Problem
 
 log = structlog.get_logger(__name__)
 
 _SAY_EVERY_S = 10.0
+# Of memory that cleaning takes at its peak, with what the process has anyway (benchmarks/README.md).
+_BYTES_A_SAMPLE = 40
 _MADE_WITHIN_S = 10.0
 _FLUSH_WITHIN_S = 2.0
 _CLOSE_WITHIN_S = 1.0
@@ -53,7 +58,20 @@ def load_chains(settings: Settings) -> dsp.ChainFile:
     path = settings.chain_file
     if path is None:
         return dsp.shipped_chain_file()
-    return dsp.load_chain_file(path.read_text(encoding="utf-8"), origin=str(path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise dsp.ChainFileError(str(path), (Problem(1, f"cannot be read: {error}."),)) from error
+    return dsp.load_chain_file(text, origin=str(path))
+
+
+def _limits(settings: Settings) -> dsp.Limits:
+    """What a recording may ask for: no more samples than the DSP process's memory can hold."""
+    limits = dsp.Limits(max_duration_s=settings.max_duration_s)
+    if not settings.dsp_memory_bytes:
+        return limits
+    fitting = settings.dsp_memory_bytes // _BYTES_A_SAMPLE
+    return replace(limits, max_samples=min(limits.max_samples, fitting))
 
 
 class Services(Service):
@@ -61,6 +79,9 @@ class Services(Service):
 
     The web server starts before this service, so that a worker that waits for a part can be asked which.
     """
+
+    # The framework's own words about starting and stopping go where it says the others.
+    logger = logging.getLogger("mode.services")
 
     def __init__(self, settings: Settings, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -77,7 +98,7 @@ class Services(Service):
         self._scratch = ScratchFolder(settings.scratch, min_free_bytes=settings.scratch_min_free_bytes)
         self._executor = ProcessDspExecutor(
             processes=settings.workers,
-            limits=dsp.Limits(max_duration_s=settings.max_duration_s),
+            limits=_limits(settings),
             deadline=settings.deadline,
             memory_bytes=settings.dsp_memory_bytes,
         )

@@ -8,6 +8,7 @@ import socket
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -125,6 +126,20 @@ class Settings(BaseSettings):
             for rule in rules:
                 SourceRule.parse(rule)
         return sources
+
+    @field_validator("postgres_dsn")
+    @classmethod
+    def _dsn_is_an_address(cls, dsn: SecretStr) -> SecretStr:
+        try:
+            parts = urlsplit(dsn.get_secret_value())
+            well = parts.scheme in ("postgresql", "postgres") and (parts.port is None or parts.port > 0)
+        except ValueError:
+            well = False
+        if not well:
+            raise ValueError(
+                "must be postgresql://user:password@host:port/database, special characters percent-encoded"
+            )
+        return dsn
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -39,16 +39,17 @@ async def submit_recordings(
         store = S3Client(source_s3_config(settings), http)
         for recording in recordings:
             call = call_id or new_call_id(recording)
-            events.append(
-                {
-                    "schema_version": 1,
-                    "tenant_id": tenant_id,
-                    "call_id": call,
-                    "recording": await located(settings, store, recording, f"{tenant_id}/{call}"),
-                    "channels": [{"role": role} for role in roles],
-                    "chain": chain,
-                }
-            )
+            event: dict[str, Any] = {
+                "schema_version": 1,
+                "tenant_id": tenant_id,
+                "call_id": call,
+                "recording": {"url": recording if "://" in recording else "s3://to-be/stored"},
+                "channels": [{"role": role} for role in roles],
+                "chain": chain,
+            }
+            _check(event)  # before anything is stored under names that it gives
+            event["recording"] = await located(settings, store, recording, f"{tenant_id}/{call}")
+            events.append(event)
     await publish(settings, events)
     return [event["call_id"] for event in events]
 
@@ -58,14 +59,15 @@ async def located(settings: Settings, store: S3Client, recording: str, folder: s
     if "://" in recording:
         return {"url": recording}
     path = Path(recording)
-    key = f"{folder}/{path.name}"
     with path.open("rb") as file:  # noqa: ASYNC230  (one file, on the command line)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         size_bytes = file.tell()
+    # By content: another file of the same name must not take the place of one that an event names.
+    key = f"{folder}/{sha256[:16]}/{path.name}"
     bucket = settings.source_s3_bucket
     try:
         await store.ensure_bucket(bucket)
-        await store.put(bucket, key, path, media_type=_MEDIA_TYPE, only_new=False)
+        await store.put(bucket, key, path, media_type=_MEDIA_TYPE, only_new=True)
     except S3Error as error:
         raise Outage(store.config.part, str(error)) from error
     return {"url": f"s3://{bucket}/{key}", "sha256": sha256, "bytes": size_bytes}
@@ -73,9 +75,7 @@ async def located(settings: Settings, store: S3Client, recording: str, folder: s
 
 async def publish(settings: Settings, events: Sequence[dict[str, Any]]) -> None:
     """Publish events to call.recorded and wait for the broker. Raises SchemaError before any is sent, Outage."""
-    values = [json.dumps({k: v for k, v in event.items() if v is not None}).encode() for event in events]
-    for value in values:
-        decode(value)  # what we would reject ourselves is not sent
+    values = [_check(event) for event in events]
     producer = AIOKafkaProducer(**kafka.client_options(settings), acks="all")
     try:
         await producer.start()
@@ -86,6 +86,13 @@ async def publish(settings: Settings, events: Sequence[dict[str, Any]]) -> None:
         raise await kafka.outage(error, settings) from error
     finally:
         await producer.stop()
+
+
+def _check(event: dict[str, Any]) -> bytes:
+    """Write the event as it is sent. Raises SchemaError: what we would reject ourselves is not sent."""
+    value = json.dumps({name: told for name, told in event.items() if told is not None}).encode()
+    decode(value)
+    return value
 
 
 def new_call_id(recording: str) -> str:

@@ -110,6 +110,15 @@ class ChainSpec(Strict):
     mute_pauses: bool = False
     """Whether the event's pauses are silenced in the outputs."""
 
+    @model_validator(mode="after")
+    def _files_differ(self) -> Self:
+        split = {name for name, rendition in self.renditions.items() if rendition.layout == "split"}
+        for name in self.renditions:
+            stem, _, index = name.rpartition("-")
+            if stem in split and index.isdigit():
+                raise ValueError(f"rendition `{name}` has the name of a file of the split rendition `{stem}`")
+        return self
+
 
 class TenantSpec(Strict):
     """What a tenant gets where its events do not say."""

@@ -93,7 +93,9 @@ def _bind_to_parent(parent_pid: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent_pid:
         os._exit(1)  # it died before the line above
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A signal to the whole group or control group means the parent; it decides what becomes of the call under way.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _limit_resources(memory_bytes: int) -> None:

@@ -179,4 +179,4 @@ def _validated(event: Any) -> CallRecorded:
     try:
         return CallRecorded.model_validate(event)
     except ValidationError as error:
-        raise refused(event, error) from error
+        raise refused(event, error) from None

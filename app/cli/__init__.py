@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import typer
@@ -32,21 +33,25 @@ def main() -> None:
 
     from agents.errors import Outage
     from dsp import ChainFileError
+    from schemas import SchemaError
+
+    # Its own lines, about each try, would come between ours.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
     try:
         build()()
     except Outage as outage:
         _say(f"{outage.part}: {outage.detail}. `clearcall doctor` looks at every part.")
         sys.exit(EXIT_FAILED)
-    except ChainFileError as error:
+    except (ChainFileError, SchemaError) as error:
         _say(str(error))
         sys.exit(EXIT_WRONG_USE)
     except ValidationError as error:
         if error.title != "Settings":
             raise
         for detail in error.errors():
-            name = "_".join(str(step) for step in detail["loc"][:1]).upper() or "settings"
-            _say(f"CLEARCALL_{name}: {detail['msg'].removeprefix('Value error, ')}")
+            name = f"CLEARCALL_{str(detail['loc'][0]).upper()}: " if detail["loc"] else ""
+            _say(f"{name}{detail['msg'].removeprefix('Value error, ')}")
         sys.exit(EXIT_WRONG_USE)
 
 

@@ -28,6 +28,15 @@ def worker() -> None:
     from app.settings import Settings
 
     settings = Settings()
+    for name, folder in (("DATA_DIR", settings.data_dir), ("SCRATCH_DIR", settings.scratch)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            typer.echo(
+                f"CLEARCALL_{name}: {folder} cannot be used: {error.strerror}; choose one that this user may write.",
+                err=True,
+            )
+            raise typer.Exit(2) from None
     # Always at info or below: Faust's spinner would else set the root logger to debug.
     level = "debug" if settings.log_level == "debug" else "info"
     faust_cli(["-A", "app", "--quiet", "--datadir", str(settings.data_dir / "faust"), "worker", "-l", level])
@@ -112,7 +121,8 @@ def _print(parts: list[PartHealth], settings: Settings) -> None:
             console.print(Text.assemble((f"\n{part.name}: ", "bold"), part.what_to_do))
     console.print("\nSettings", style="bold")
     for name, value in _masked(settings).items():
-        console.print(Text(f"  CLEARCALL_{name.upper()}={value}"))
+        shown = json.dumps(value) if isinstance(value, dict) else value
+        console.print(Text(f"  CLEARCALL_{name.upper()}={shown}"), soft_wrap=True)
     if not settings.sources:
         console.print(
             Text(

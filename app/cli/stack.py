@@ -47,20 +47,13 @@ def up(
     from app.embedded import EmbeddedService, EmbeddedStack
 
     console = _console()
-    if env_file is not None:
-        env_file.unlink(missing_ok=True)
     service = EmbeddedService(
         EmbeddedStack(data),
         port=port,
         worker_log=False,
         tell=lambda step: console.print(f"{step} ...", style="dim", highlight=False),
     )
-    try:
-        _end(_interruptible(lambda run: _up(service, env_file, console, run), service))
-    finally:
-        # Its addresses mean nothing any more.
-        if env_file is not None:
-            env_file.unlink(missing_ok=True)
+    _end(_interruptible(lambda run: _up(service, env_file, console, run), service))
 
 
 def demo(
@@ -102,11 +95,16 @@ class _Run:
 
 async def _up(service: EmbeddedService, env_file: Path | None, console: Console, run: _Run) -> int:
     async with service:
-        if env_file is not None:
-            service.write_env_file(env_file)
         run.status_if_stopped = 0
-        _print_places(service, env_file, console)
-        return await _until_ended(service)
+        try:
+            if env_file is not None:
+                service.write_env_file(env_file)
+            _print_places(service, env_file, console)
+            return await _until_ended(service)
+        finally:
+            # Its addresses mean nothing any more. Only who holds the data folder gets here: the file is our own.
+            if env_file is not None:
+                env_file.unlink(missing_ok=True)  # noqa: ASYNC240  (the last thing this loop does)
 
 
 async def _demo(

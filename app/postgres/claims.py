@@ -184,9 +184,13 @@ def _readable(row: asyncpg.Record) -> Claim | None:
     """Read the claim; None for one of another version, which one bad row must not make everybody wait for."""
     try:
         return _claim(row)
-    except ValidationError as error:
+    except (ValueError, KeyError) as error:
         # Left to its lease: while versions are changed, a worker that understands it may come. No values: secrets.
-        problems = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
+        problems = [str(error)]
+        if isinstance(error, ValidationError):
+            problems = [
+                f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
+            ]
         log.warning("claim not understood", result=str(row["result_id"]), reason="; ".join(problems))
         return None
 

@@ -16,8 +16,18 @@ PART = "Postgres"
 
 _CONNECT_WITHIN_S = 5.0
 _ANSWER_WITHIN_S = 10.0
+_SERVER_SETTINGS = {
+    "application_name": "clearcall",
+    "timezone": "UTC",
+    # A relay that was cut off holds the rows that it was sending: the server must notice, so that others send them.
+    "idle_in_transaction_session_timeout": "60s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
 
-# Another try, later, may find the database well: classes 08, 53 and 57, and a primary that became a standby.
+# Another try, later, may find the database well: it is away, full, being restored, or does not let us in just now.
+# None of it is a call's fault.
 _AWAY: tuple[type[Exception], ...] = (
     OSError,  # also TimeoutError and ConnectionError
     asyncpg.PostgresConnectionError,
@@ -26,6 +36,13 @@ _AWAY: tuple[type[Exception], ...] = (
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InterfaceError,  # the pool or the connection is closing
     asyncpg.InternalClientError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InvalidTransactionStateError,
+    asyncpg.ObjectNotInPrerequisiteStateError,
+    asyncpg.PostgresSystemError,
+    asyncpg.InternalServerError,
+    asyncpg.InsufficientPrivilegeError,
 )
 
 
@@ -39,6 +56,8 @@ def translated() -> Iterator[None]:
         raise Unstorable(f"The database cannot keep a value of the event: {error}") from error
     except asyncpg.exceptions.UntranslatableCharacterError as error:
         raise Unstorable(f"The database cannot keep a character of the event: {error}") from error
+    except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
+        raise Outage(PART, "the database is not at this build's schema: run `clearcall migrate`") from error
     except _AWAY as error:
         raise Outage(PART, _first_line(error)) from error
     except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
@@ -90,7 +109,7 @@ async def open_pool(dsn: str, *, size: int) -> asyncpg.Pool[asyncpg.Record]:
         command_timeout=_ANSWER_WITHIN_S,
         max_inactive_connection_lifetime=300.0,
         init=_prepare,
-        server_settings={"application_name": "clearcall", "timezone": "UTC"},
+        server_settings=_SERVER_SETTINGS,
     )
     return pool
 

@@ -15,7 +15,6 @@ from uuid import UUID
 
 import asyncpg
 
-from agents.errors import Outage
 from agents.status import CallStatus
 from app.calls import (
     MAX_PAGE_CALLS,
@@ -28,7 +27,7 @@ from app.calls import (
     Cursor,
     QueueHealth,
 )
-from app.postgres.pool import PART, translated
+from app.postgres.pool import translated
 from app.postgres.status_rows import detail, history_entry, rejected_detail, summary
 from schemas import is_identifier
 
@@ -56,7 +55,7 @@ SELECT j.rejected_at AS received_at, j.rejected_id AS row_id, 'rejected_event' A
 _NEWEST_RESULT = """
 SELECT r.*, c.source_url, c.source_sha256,
     (SELECT array_agg(DISTINCT t.tenant_id ORDER BY t.tenant_id) FROM results t WHERE t.call_id = $1) AS tenants,
-    (SELECT coalesce(jsonb_agg(to_jsonb(n) ORDER BY n.position), '[]') FROM renditions n
+    (SELECT coalesce(jsonb_agg(to_jsonb(n) - 'position' - 'result_id' ORDER BY n.position), '[]') FROM renditions n
      WHERE n.result_id = r.result_id) AS renditions,
     r.status = 'queued' AND r.next_attempt_at > now() AS waits
 FROM results r JOIN recordings c USING (tenant_id, call_id, recording_id)
@@ -234,10 +233,5 @@ def _only_one_tenant(call_id: str, tenants: Sequence[str]) -> None:
 
 @contextmanager
 def _reading() -> Iterator[None]:
-    try:
-        with translated():
-            yield
-    except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
-        raise Outage(PART, "the database is not at this build's schema: run `clearcall migrate`") from error
-    except asyncpg.InsufficientPrivilegeError as error:
-        raise Outage(PART, f"the worker's database user may not read: {error}") from error
+    with translated():
+        yield

@@ -260,12 +260,14 @@ async def test_a_process_gets_no_setting_and_is_bounded(executor: ProcessDspExec
         assert child.rlimit(psutil.RLIMIT_NOFILE) == (64, 64)
 
 
-async def test_ctrl_c_on_a_terminal_reaches_the_worker_alone(
-    executor: ProcessDspExecutor, recording: Path, tmp_path: Path
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+async def test_a_signal_to_the_whole_group_ends_no_call(
+    executor: ProcessDspExecutor, recording: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
+    """Ctrl-C on a terminal, or a supervisor that stops a service: the worker decides what becomes of the call."""
     before = {child.pid for child in children()}
     for pid in before:
-        os.kill(pid, signal.SIGINT)
+        os.kill(pid, number)
 
     assert await clean(executor, recording, tmp_path / "out")
     assert {child.pid for child in children()} == before

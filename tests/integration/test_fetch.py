@@ -178,6 +178,15 @@ async def test_what_the_tenant_may_not_name_is_not_even_asked_for(site: Site, fe
     assert site.asked == []
 
 
+async def test_a_cookie_is_kept_for_nobody(site: Site, fetch: Fetch) -> None:
+    url = site.answers("/c-1.wav", body=b"x", headers={"set-cookie": "session=of-one-tenant; Path=/"})
+
+    for _ in range(2):
+        await fetch(url)
+
+    assert ["cookie" in asked.headers for asked in site.asked] == [False, False]
+
+
 class TestRedirects:
     async def test_are_followed_where_the_tenant_may_name_the_target(self, site: Site, fetch: Fetch) -> None:
         site.answers("/acme/there.wav", body=b"a recording")

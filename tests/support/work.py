@@ -107,7 +107,11 @@ def clean_report(held: Claim) -> CleanReport:
 
 def _denoise_told(measured: dict[str, Any]) -> dict[str, Any]:
     for channel in measured["channels"]:
-        channel["denoise"] = channel["denoise"] or {"method": "none", "applied": False, "reason": "no such stage"}
+        channel["denoise"] = channel["denoise"] or {
+            "method": "none",
+            "applied": False,
+            "reason": "no such stage",
+        }
     return measured
 
 

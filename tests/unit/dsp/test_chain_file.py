@@ -127,6 +127,12 @@ def test_what_is_no_chain_file_is_refused(text: str) -> None:
         load_chain_file(text, origin="mine.yaml")
 
 
+def test_two_renditions_cannot_write_the_same_file() -> None:
+    text = "version: 1\nchains:\n  c:\n    renditions:\n      a: {layout: split}\n      a-0: {}\n"
+    with pytest.raises(ChainFileError, match="`a-0` has the name of a file of the split rendition `a`"):
+        load_chain_file(text, origin="chains.yaml")
+
+
 def test_aliases_of_aliases_end() -> None:
     """A small file does not become a great document."""
     bomb = "\n".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9) if n else 'x'}]" for n in range(9))
