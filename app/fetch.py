@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
+import shutil
 import stat
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -148,6 +149,8 @@ class RecordingFetcher:
         declared = response.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > self._max_bytes:
             raise self._too_large(url)
+        if declared.isdigit():
+            _check_disk(int(declared), url, to)
         encoding = response.headers.get("content-encoding", "identity").lower()
         if encoding != "identity":
             raise CallError(
@@ -199,6 +202,18 @@ class RecordingFetcher:
             "too_large",
             f"{strip_address(url)} has more than {self._max_bytes} bytes. "
             "Raise CLEARCALL_MAX_RECORDING_BYTES to take it.",
+            retriable=False,
+        )
+
+
+def _check_disk(size_bytes: int, url: str, to: Path) -> None:
+    """Refuse what the scratch disk could not hold even if it were empty: waiting for room would never end."""
+    disk_bytes = shutil.disk_usage(to.parent).total
+    if size_bytes > disk_bytes:
+        raise CallError(
+            "too_large_for_scratch",
+            f"{strip_address(url)} has {size_bytes} bytes, the scratch disk {disk_bytes} in all. "
+            "Set CLEARCALL_SCRATCH_DIR to a larger one.",
             retriable=False,
         )
 
