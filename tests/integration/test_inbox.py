@@ -280,3 +280,32 @@ async def test_a_database_that_is_away_is_an_outage_and_comes_back_in_the_same_p
 
     assert await inbox.accept(new_result()) is False
     assert (await recording(pool))["event_count"] == 2
+
+
+async def test_a_database_of_another_version_is_an_outage_that_says_what_to_do(empty_database: str) -> None:
+    pool = await open_pool(empty_database, size=1)
+
+    with pytest.raises(Outage, match="clearcall migrate"):
+        await PostgresInbox(pool).accept(new_result())
+    pool.terminate()
+
+
+async def test_a_user_without_the_rights_is_an_outage_and_no_events_fault(
+    pool: Pool, shared_database: str, unique_name: str
+) -> None:
+    await pool.execute(f"CREATE ROLE {unique_name} LOGIN PASSWORD 'hush'")
+    address = shared_database.partition("@")[2]
+    stranger = await open_pool(f"postgresql://{unique_name}:hush@{address}", size=1)
+
+    with pytest.raises(Outage, match="permission denied") as outage:
+        await PostgresInbox(stranger).accept(new_result())
+    assert "hush" not in str(outage.value)
+    stranger.terminate()
+    await pool.execute(f"DROP ROLE {unique_name}")
+
+
+async def test_the_server_lets_go_of_a_worker_that_vanished(pool: Pool) -> None:
+    """A relay that is cut off holds rows in a transaction; nobody else could send them."""
+    assert await pool.fetchval("SHOW idle_in_transaction_session_timeout") == "1min"
+    assert await pool.fetchval("SELECT current_setting('tcp_keepalives_idle')::int BETWEEN 1 AND 30")
+    assert await pool.fetchval("SHOW application_name") == "clearcall"

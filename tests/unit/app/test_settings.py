@@ -85,6 +85,9 @@ def test_a_deadline_grows_with_the_recording_unless_it_is_set(monkeypatch: pytes
         ("WEB_PORT", "65536"),
         ("S3_ENDPOINT", "minio:9000"),
         ("S3_ENDPOINT", "http://minio:9000/bucket"),
+        ("POSTGRES_DSN", "mysql://u:hush@db/clearcall"),
+        ("POSTGRES_DSN", "postgresql://u:hush#1@db:port/clearcall"),
+        ("POSTGRES_DSN", "hush"),
         ("TOPIC_PREFIX", "a/b"),
         ("LOG_FORMAT", "xml"),
         ("KAFKA_SECURITY_PROTOCOL", "SASL_SSL"),  # without user and password
