@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 
 import structlog
 
 from agents.errors import Outage
 from agents.ports import Outbox, Send
+from schemas import OutgoingEvent
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +37,7 @@ class Relay:
             self._wake.clear()
             # Shielded: what the broker has been given is marked, also if nobody waits any more, and not sent again.
             self._relaying = asyncio.create_task(
-                self._outbox.relay(self._send, limit=_BATCH), name="relay a batch"
+                self._outbox.relay(self._send_and_tell, limit=_BATCH), name="relay a batch"
             )
             try:
                 sent = await asyncio.shield(self._relaying)
@@ -51,10 +53,25 @@ class Relay:
         try:
             if self._relaying is not None and not self._relaying.done():
                 await self._relaying
-            while await self._outbox.relay(self._send, limit=_BATCH) == _BATCH:
+            while await self._outbox.relay(self._send_and_tell, limit=_BATCH) == _BATCH:
                 pass
         except Outage as outage:
             log.warning("events left for the next relay", part=outage.part, reason=outage.detail)
+
+    async def _send_and_tell(self, events: Sequence[OutgoingEvent]) -> frozenset[str]:
+        confirmed = await self._send(events)
+        for event in events:
+            if event.event_id in confirmed:
+                # The key names tenant and call; a rejected event may have neither.
+                tenant, _, call = (event.key or b"").decode("ascii").partition("/")
+                log.info(
+                    "event sent",
+                    topic=event.topic_suffix,
+                    event_id=event.event_id,
+                    tenant=tenant or None,
+                    call=call or None,
+                )
+        return confirmed
 
     async def _pause(self) -> None:
         with suppress(TimeoutError):
