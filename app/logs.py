@@ -24,6 +24,7 @@ _QUIET = {
     "aiokafka": "CRITICAL",
     "aiokafka.consumer": "ERROR",
     "aiokafka.producer": "ERROR",
+    "asyncpg": "CRITICAL",
     "httpx": "WARNING",
     "httpcore": "WARNING",
     "urllib3": "WARNING",

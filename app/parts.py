@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import ssl
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from urllib.parse import urlsplit
@@ -180,6 +181,7 @@ def http_client() -> httpx.AsyncClient:
     """One client for every transfer: no proxy variables, no redirects followed by itself."""
     client = httpx.AsyncClient(
         trust_env=False,
+        verify=ssl.create_default_context(),  # the system's authorities, an organisation's own among them
         follow_redirects=False,
         timeout=httpx.Timeout(30.0, connect=5.0, pool=60.0),
         limits=httpx.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=30.0),
