@@ -15,7 +15,7 @@ YAML := docker-compose.yml .pre-commit-config.yaml .yamllint.yml deploy dsp/chai
 DOCKERFILES := Dockerfile deploy/minio/Dockerfile
 
 # One resolution for every platform and Python that is supported; files that name no index.
-LOCK = build/lock/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+LOCK = build/lock/bin/uv pip compile --quiet --universal --generate-hashes --no-header \
 	--no-annotate $(UPGRADE) pyproject.toml requirements/build.in
 
 .DEFAULT_GOAL := help

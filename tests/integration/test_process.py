@@ -107,13 +107,13 @@ asyncio.run(work())
 # What the libraries say by themselves, and an error with secrets in its frames.
 logging.getLogger("httpx").info('HTTP Request: GET %s "HTTP/1.1 200 OK"', signed)
 logging.getLogger("aiokafka.conn").warning("a repeated complaint")
-logging.getLogger("some.library").warning("a library's own words: %s", {"n": 1})
+logging.getLogger("some.package").warning("a package's own words: %s", {"n": 1})
 try:
     dsn, key = settings.dsn, settings.s3_secret_key.get_secret_value()
     raise RuntimeError("a fault")
 except RuntimeError:
     structlog.get_logger("ours").exception("it failed", settings=str(settings))
-    logging.getLogger("some.library").exception("theirs too")
+    logging.getLogger("some.package").exception("theirs too")
 structlog.get_logger("ours").info("between\\ntwo lines")
 """
 
@@ -138,7 +138,7 @@ def test_json_lines_tell_whose_call_it_is_from_intake_to_the_end() -> None:
         assert line["timestamp"].endswith("Z")
     assert "tenant" not in by_event["it failed"], "what is bound to a call ends with it"
     assert "seen in a traceback" in by_event["cleaning failed inside Clearcall"]["exception"]
-    assert by_event["a library's own words: {'n': 1}"]["logger"] == "some.library"
+    assert by_event["a package's own words: {'n': 1}"]["logger"] == "some.package"
     assert by_event["between\ntwo lines"]["level"] == "info"
 
 
