@@ -62,35 +62,49 @@ class Stage(Strict, ABC):
     """One step of a chain; its fields are its options, checked and described where they are declared.
 
     The laws that every stage keeps (tests/contracts/test_stages.py): same shape and rate, float32, finite, no delay,
-    the same output every time, silence in = silence out, the input not changed.
+    the same output every time and however the stream is cut into blocks, silence in = silence out, the input not
+    changed.
     """
 
     name: ClassVar[str]
 
     @abstractmethod
-    def process(self, audio: AudioBuffer, context: Context) -> AudioBuffer:
-        """Give the processed audio; ``audio`` is not changed."""
+    def open(self, context: Context) -> Filter:
+        """Begin one recording: the filter that its frames go through."""
+
+
+class Audio(Protocol):
+    """A recording that can be read again and again, block by block."""
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Frames a second."""
+
+    @property
+    def channels(self) -> int:
+        """Channels side by side."""
+
+    @property
+    def frames(self) -> int:
+        """Samples of each channel."""
+
+    def blocks(self) -> Iterator[Samples]:
+        """The samples from the first frame on; float32, shape (frames, channels), Fortran order."""
 
 
 @dataclass
 class Context:
     """What a stage may know beside the samples, and where it says what it did."""
 
-    channels: Literal["independent", "linked"]
-    """Whether each channel is levelled on its own, or all by one gain."""
-    following: tuple[Stage, ...] = ()
-    """The stages after this one."""
+    audio: Audio
+    """What will go through the filter: the same rate, channels and frames."""
+    decisions: tuple[Decision, ...]
+    """Speech against noise in each channel of the recording before any stage."""
+    linked: bool = False
+    """Whether all channels are levelled by one gain, or each on its own."""
     pauses: tuple[Pause, ...] = ()
     """Stretches that do not count in what a stage measures."""
     denoise: list[DenoiseOutcome] = field(default_factory=list)
-    """The denoiser's outcome of each channel; empty until one has run."""
+    """The denoiser's outcome of each channel; empty until one was opened."""
     warnings: list[ReportWarning] = field(default_factory=list)
     """What people should know of what the stages did."""
-    reached: dict[int, Samples] = field(default_factory=dict)
-    """By group, what ``dsp.stages.limit.reach`` gives for the audio, where the stage before has found it already."""
-
-    def groups(self, channels: int) -> list[slice]:
-        """The channels that get the same gain, together."""
-        if self.channels == "linked":
-            return [slice(None)]
-        return [slice(index, index + 1) for index in range(channels)]

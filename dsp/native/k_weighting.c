@@ -1,0 +1,2 @@
+#include "native.h"
+int cc_placeholder(void) { return 1; }
