@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
-from dsp.audio import AudioBuffer, Pause, Samples
+from dsp.audio import Pause, Samples
 from dsp.report import DenoiseOutcome, ReportWarning
+from dsp.speech import Decision
+from dsp.streams import Filter
 
 
 class Strict(BaseModel):
