@@ -123,7 +123,8 @@ class Denoise(Stage):
         if self.method == "afftdn":
             from dsp.afftdn import Afftdn  # noqa: PLC0415
 
-            return Afftdn(rate_hz, len(chosen))
+            levels = [speech_levels(context.decisions[index]) for index in chosen]
+            return Afftdn(rate_hz, [found.noise_dbfs or 0.0 for found in levels])
         from dsp.rnnoise import RnNoise  # noqa: PLC0415
 
         return RnNoise(rate_hz, len(chosen), mix=self.mix)

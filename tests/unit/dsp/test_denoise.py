@@ -26,7 +26,8 @@ class Halving:
 
     made: list[tuple[int, int, dict[str, float]]]
 
-    def __init__(self, sample_rate_hz: int, channels: int, **more: float) -> None:
+    def __init__(self, sample_rate_hz: int, of: int | list[float], **more: float) -> None:
+        channels = of if isinstance(of, int) else len(of)
         type(self).made.append((sample_rate_hz, channels, more))
         self._held: Samples = np.empty((0, channels), dtype=np.float32)
 
