@@ -68,7 +68,7 @@ class Hum:
             return measured_hz
         ends = slice(0, 2) if time_s < self.times_s[0] else slice(-2, None)
         slope = float(np.diff(self.mains_hz[ends])[0] / np.diff(self.times_s[ends])[0])
-        beyond_s = time_s - min(max(time_s, self.times_s[0]), self.times_s[-1])
+        beyond_s = time_s - min(max(time_s, float(self.times_s[0])), float(self.times_s[-1]))
         beyond_s = min(max(beyond_s, -_GOES_ON_S), _GOES_ON_S)
         return measured_hz + min(max(slope, -_FASTEST_HZ_S), _FASTEST_HZ_S) * beyond_s
 
@@ -135,7 +135,8 @@ class _Search:
         """Look at one window."""
         first, last = start // self._decision.samples, (start + samples.size) // self._decision.samples
         if not (self._decision.speech[first:last].any() or self._silent[first:last].any()):
-            self._quiet.append(np.fft.rfft((samples - samples.mean()) * self._shape, self._fft)[: self._bins])
+            spectrum = np.fft.rfft((samples - samples.mean()) * self._shape, self._fft)
+            self._quiet.append(spectrum[: self._bins].copy())  # or all the rest would stay in memory with it
             self._starts_s.append(start / self._rate_hz)
         self._windows += 1
         if self._windows == _CHUNK_WINDOWS:

@@ -87,7 +87,7 @@ class _Channel:
         self._at = 0
         widths_hz = np.where(decision.noise, _QUIET_HZ, _SPEECH_HZ)
         # Where there is digital silence there is no hum either: nothing is learnt, and silence stays.
-        widths_hz[decision.power <= _NOTHING] = 0.0
+        widths_hz[decision.noise & (decision.power <= _NOTHING)] = 0.0
         # The last frames of the recording, that fill no frame of the decision, are as those before them.
         self._steps: Final = np.append(widths_hz, widths_hz[-1:]) * (2 * math.pi / sample_rate_hz)
 

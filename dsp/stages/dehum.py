@@ -16,8 +16,8 @@ class DeHum(Stage):
     """Take mains hum away from the channels that have it; the others pass bit for bit.
 
     The recording is read once before, and nothing need be told: whether it is 50 or 60 Hz, how it drifts, and which
-    of its multiples up to 2 kHz stand out is measured. Each of those goes through a notch 2 Hz wide, and 0.5 Hz while
-    somebody speaks.
+    of its multiples up to 2 kHz stand out is measured. Each of those is followed and subtracted: a notch 1 Hz wide,
+    and 0.1 Hz and less while somebody speaks.
     """
 
     name: ClassVar[str] = "dehum"

@@ -32,12 +32,14 @@ def _hum(
     phase = 2 * np.pi * np.cumsum(now_hz) / rate_hz
     lines = [np.sin(k * phase + generator.uniform(0, 2 * np.pi)) / np.sqrt(k) for k in harmonics]
     hum = np.sum(lines, axis=0)
-    scaled: Samples = (hum * 10 ** (dbfs / 20) / np.sqrt(np.mean(hum**2)))[:, None]
+    scaled: Samples = (hum * 10 ** (dbfs / 20) / np.sqrt(np.mean(hum**2)))[:, None].astype(np.float32)
     return scaled
 
 
 def _noise(frames: int, dbfs: float = -60.0, seed: int = 3) -> Samples:
-    noise: Samples = np.random.default_rng(seed).normal(0.0, 10 ** (dbfs / 20), (frames, 1))
+    noise: Samples = (
+        np.random.default_rng(seed).normal(0.0, 10 ** (dbfs / 20), (frames, 1)).astype(np.float32)
+    )
     return noise
 
 
@@ -52,7 +54,7 @@ def _turns() -> Samples:
     speech = context_of(call).decisions[0].speech
     around = np.convolve(speech, np.ones(11), mode="same") > 0
     words = np.where(around.repeat(160)[: len(call), None], call[: around.size * 160], 0.0)
-    party: Samples = words + _noise(len(words), -70.0)
+    party: Samples = (words + _noise(len(words), -70.0)).astype(np.float32)
     return party
 
 
@@ -135,7 +137,8 @@ def test_tones_of_the_telephone_are_no_hum(tones_hz: tuple[float, ...]) -> None:
 
 def test_only_the_channels_that_hum_are_touched() -> None:
     """And each by its own mains: one end of the line may be on another continent."""
-    hums = [_hum(10 * RATE_HZ), np.zeros((10 * RATE_HZ, 1)), _hum(10 * RATE_HZ, mains_hz=59.98)]
+    silence = np.zeros((10 * RATE_HZ, 1), dtype=np.float32)
+    hums = [_hum(10 * RATE_HZ), silence, _hum(10 * RATE_HZ, mains_hz=59.98)]
     channels = [hum + _noise(len(hum), seed=seed) for seed, hum in enumerate(hums)]
     sound = np.concatenate(channels, axis=1).astype(np.float32)
     out, context = _dehummed(sound)
