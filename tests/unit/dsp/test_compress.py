@@ -143,7 +143,9 @@ def test_the_cut_into_the_smallest_blocks_changes_no_bit(block_frames: int) -> N
 def test_the_level_of_the_whole_makes_no_difference(gain: float) -> None:
     party = _party(UNEVEN, noise_dbfs=-70.0)
     out = run(Compress(), party)
-    assert np.allclose(run(Compress(), party * np.float32(gain)), out * np.float32(gain), rtol=1e-3, atol=1e-5)
+    assert np.allclose(
+        run(Compress(), party * np.float32(gain)), out * np.float32(gain), rtol=1e-3, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("frames", [0, 1, 399, 8_000])
@@ -161,7 +163,9 @@ SHAPES = {
     "offset": np.full((40_000, 1), 0.5),
     "square": np.sign(np.random.default_rng(0).normal(size=(40_000, 1))),
     "impulse": np.eye(40_000, 1, -4_000),
-    "a word over full scale in a quiet call": np.concatenate([_party(EVEN), 3e38 * _party([(0.0, 2.0)]).clip(-1, 1)]),
+    "a word over full scale in a quiet call": np.concatenate(
+        [_party(EVEN), 3e38 * _party([(0.0, 2.0)]).clip(-1, 1)]
+    ),
 }
 
 

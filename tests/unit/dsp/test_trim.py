@@ -42,7 +42,9 @@ def test_what_nobody_says_before_and_after_goes() -> None:
     assert "first 2.50 s and the last 10.50 s" in warning.message
 
 
-@pytest.mark.parametrize(("keep_s", "expected_s"), [(0.0, (3.0, 9.0)), (1.0, (2.0, 10.0)), (60.0, (0.0, 20.0))])
+@pytest.mark.parametrize(
+    ("keep_s", "expected_s"), [(0.0, (3.0, 9.0)), (1.0, (2.0, 10.0)), (60.0, (0.0, 20.0))]
+)
 def test_some_stays_around_the_speech(keep_s: float, expected_s: tuple[float, float]) -> None:
     assert _kept_s(Trim(keep_s=keep_s), _context([[(3.0, 9.0)]], 20.0)) == expected_s
 
@@ -55,7 +57,10 @@ def test_where_nobody_speaks_or_nobody_is_silent_all_stays(spoken_s: list[list[t
 
 
 @given(
-    start=st.integers(0, 400), length=st.integers(1, 100), rest=st.integers(0, 159), keep_s=st.floats(0.0, 10.0)
+    start=st.integers(0, 400),
+    length=st.integers(1, 100),
+    rest=st.integers(0, 159),
+    keep_s=st.floats(0.0, 10.0),
 )
 def test_no_speech_is_ever_left_out(start: int, length: int, rest: int, keep_s: float) -> None:
     """What is kept lies inside the recording, has all of the speech, and no more than was asked for around it."""
