@@ -30,6 +30,7 @@ setup(
                 "-g0",
                 "-Wall",
                 "-Wextra",
+                "-Wno-psabi",  # vectors are passed between our own inline functions alone
             ],
             libraries=["m"],
         )
