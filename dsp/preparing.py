@@ -70,9 +70,7 @@ class Preparation:
         )
         for trim in (stage for stage in shaping if isinstance(stage, Trim)):
             start = _trimmed(start, *trim.kept(context))
-            context = replace(
-                context, audio=start.audio, decisions=start.decisions, pauses=start.pauses
-            )
+            context = replace(context, audio=start.audio, decisions=start.decisions, pauses=start.pauses)
         filters: list[tuple[str, Filter]] = []
         for stage in shaping:
             with self.clock.stage(stage.name):

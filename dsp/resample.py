@@ -37,7 +37,9 @@ class Resampler:
 
     def finish(self) -> Samples:
         """See ``dsp.streams.Filter``."""
-        rest = self._cut(self._stream.resample_chunk(np.zeros((0, self._channels), dtype=np.float32), last=True))
+        rest = self._cut(
+            self._stream.resample_chunk(np.zeros((0, self._channels), dtype=np.float32), last=True)
+        )
         missing = np.zeros((self._wanted - self._given, self._channels), dtype=np.float32)
         self._given = self._wanted
         return np.asfortranarray(np.concatenate((rest, missing)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Final, Self
 
@@ -49,10 +50,11 @@ class ScratchAudio:
             _write_all(file, np.ascontiguousarray(block[:, channel]))
         self.frames += len(block)
 
-    def keep(self, first: int, end: int) -> None:
-        """Leave out the frames before the first and from the end on."""
-        self._first += first
-        self.frames = end - first
+    def part(self, first: int, end: int) -> ScratchAudio:
+        """Give the frames from the first up to the end, in the same files; good while this is open."""
+        part = copy(self)
+        part._first, part.frames = self._first + first, end - first
+        return part
 
     def blocks(self) -> Iterator[Samples]:
         """The samples from the first frame on; float32, shape (frames, channels), Fortran order."""
