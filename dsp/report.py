@@ -1,8 +1,8 @@
 """The report of a cleaning: what was measured, what was done, what came out. Its JSON form is a public contract.
 
 A value that is undefined is None (null), never NaN or infinity, and a warning says why. Levels: ``_lufs`` loudness,
-``_lu`` loudness differences, ``_dbtp`` true peak, ``_dbfs`` decibels below full scale. What came later has a default, so
-that reports of before can be read.
+``_lu`` loudness differences, ``_dbtp`` true peak, ``_dbfs`` decibels below full scale. What came later has a
+default, so that reports of before can be read.
 """
 
 from __future__ import annotations

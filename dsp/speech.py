@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import floor
+from math import floor, log10
 from typing import Final
 
 import numpy as np
@@ -48,6 +48,13 @@ class Decision:
     """Nobody speaks; digital silence is among them."""
     samples: int
     """Samples in a frame."""
+
+    def part(self, first: int, end: int) -> Decision:
+        """Give the decision about what lies between two samples; the first is a multiple of the frame's."""
+        if first % self.samples:
+            raise ValueError(f"first: a multiple of {self.samples} wanted, got {first}")
+        frames = slice(first // self.samples, end // self.samples)
+        return Decision(self.power[frames], self.speech[frames], self.noise[frames], self.samples)
 
 
 @dataclass(frozen=True)
@@ -95,12 +102,14 @@ def decide(power: NDArray[np.float32], counted: NDArray[np.bool_], samples: int)
 
 def speech_levels(decision: Decision) -> SpeechLevels:
     """Read the levels of one channel."""
-    speech, noise = decision.power[decision.speech], decision.power[decision.noise]
-    noise_power = float(np.median(noise)) if noise.size >= _FEWEST_NOISE_FRAMES else 0.0
+    frames = int(np.count_nonzero(decision.speech))
+    total = float(decision.power.sum(where=decision.speech, dtype=np.float64))
+    noise = decision.power[decision.noise]
+    noise_power = float(np.median(noise, overwrite_input=True)) if noise.size >= _FEWEST_NOISE_FRAMES else 0.0
     return SpeechLevels(
-        speech_dbfs=10 * float(np.log10(speech.mean(dtype=np.float64))) if speech.size else None,
-        noise_dbfs=10 * float(np.log10(noise_power)) if noise_power > _SILENCE else None,
-        speech_s=speech.size * FRAME_S,
+        speech_dbfs=10 * log10(total / frames) if frames else None,
+        noise_dbfs=10 * log10(noise_power) if noise_power > _SILENCE else None,
+        speech_s=frames * FRAME_S,
     )
 
 
@@ -109,13 +118,13 @@ def _is_speech(power: NDArray[np.float32]) -> NDArray[np.bool_]:
     if not power.size:
         return speech
     windows = _windows(power.size)
-    floor_db = _noise_floor(power, windows) + _ABOVE_NOISE_DB
-    loud_db = _loud(power, windows, floor_db)
-    if loud_db is None:
+    floor_power = _noise_floor(power, windows) * 10 ** (_ABOVE_NOISE_DB / 10)
+    loud_power = _loud(power, windows, floor_power)
+    if loud_power is None:
         return speech
-    for part, part_floor_db in _parts(windows, floor_db):
-        threshold_db = np.maximum(part_floor_db, loud_db - _BELOW_LOUD_DB)
-        speech[part] = _decibels(power[part]) > threshold_db
+    threshold = np.maximum(floor_power, loud_power * 10 ** (-_BELOW_LOUD_DB / 10))
+    for part, part_threshold in _parts(windows, threshold):
+        speech[part] = power[part] > part_threshold
     return _without_short(speech)
 
 
@@ -128,51 +137,50 @@ def _windows(frames: int) -> NDArray[np.intp]:
 
 
 def _parts(
-    windows: NDArray[np.intp], floor_db: NDArray[np.float64]
+    windows: NDArray[np.intp], thresholds: NDArray[np.float64]
 ) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-    """Cut the frames into parts of some windows; each with the floor of every frame."""
+    """Cut the frames into parts of some windows; each with the threshold of every frame."""
     lengths = np.diff(windows)
     for first in range(0, lengths.size, _WINDOWS_AT_ONCE):
         last = min(first + _WINDOWS_AT_ONCE, lengths.size)
         yield (
             slice(int(windows[first]), int(windows[last])),
-            np.repeat(floor_db[first:last], lengths[first:last]),
+            np.repeat(thresholds[first:last], lengths[first:last]),
         )
 
 
 def _loud(
-    power: NDArray[np.float32], windows: NDArray[np.intp], floor_db: NDArray[np.float64]
+    power: NDArray[np.float32], windows: NDArray[np.intp], floor_power: NDArray[np.float64]
 ) -> float | None:
-    """Level of the loud frames in dB: a percentile of those above the floor; None where there are none."""
+    """Power of the loud frames: a percentile of those above the floor; None where there are none."""
     above = sum(
-        int(np.count_nonzero(_decibels(power[part]) > part_floor_db))
-        for part, part_floor_db in _parts(windows, floor_db)
+        int(np.count_nonzero(power[part] > part_floor)) for part, part_floor in _parts(windows, floor_power)
     )
     if not above:
         return None
+    # The percentile lies between two frames. Only what can be one of them is kept.
     place = (above - 1) * _LOUD_PERCENTILE / 100
-    loudest = np.zeros(0, dtype=np.float32)
     keep = above - floor(place)
-    for part, part_floor_db in _parts(windows, floor_db):
-        part_power = power[part]
-        loudest = np.concatenate([loudest, part_power[_decibels(part_power) > part_floor_db]])
+    loudest = np.zeros(0, dtype=np.float32)
+    for part, part_floor in _parts(windows, floor_power):
+        loudest = np.concatenate([loudest, power[part][power[part] > part_floor]])
         if loudest.size > keep:
-            loudest = np.partition(loudest, loudest.size - keep)[loudest.size - keep :]
-    nearest_db = _decibels(np.sort(np.partition(loudest, min(1, keep - 1))[:2]))
-    return float(nearest_db[0] + (place - floor(place)) * (nearest_db[-1] - nearest_db[0]))
+            loudest = np.partition(loudest, loudest.size - keep)[-keep:]
+    lower_db, upper_db = 10 * np.log10(np.sort(loudest)[[0, min(1, keep - 1)]].astype(np.float64))
+    return float(10 ** ((lower_db + (place - floor(place)) * (upper_db - lower_db)) / 10))
 
 
 def _noise_floor(power: NDArray[np.float32], windows: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Noise level in each window in dB: the median of the short-term minima of half a minute, shape (windows,)."""
-    lowest = np.empty(windows.size - 1)
-    for first in range(0, lowest.size, _WINDOWS_AT_ONCE):
+    """Noise power in each window: the median of the short-term minima of half a minute, shape (windows,)."""
+    minima = np.empty(windows.size - 1)
+    for first in range(0, minima.size, _WINDOWS_AT_ONCE):
         bounds = windows[first : first + _WINDOWS_AT_ONCE + 1]
         smoothed = _smoothed(power, int(bounds[0]), int(bounds[-1]))
-        lowest[first : first + bounds.size - 1] = np.minimum.reduceat(smoothed, bounds[:-1] - bounds[0])
-    minima_db = _decibels(lowest)
-    if minima_db.size <= _MEDIAN_WINDOWS:
-        return np.full(minima_db.size, np.median(minima_db))
-    around = np.pad(minima_db, _MEDIAN_WINDOWS // 2, mode="reflect")
+        minima[first : first + bounds.size - 1] = np.minimum.reduceat(smoothed, bounds[:-1] - bounds[0])
+    np.maximum(minima, _SILENCE, out=minima)
+    if minima.size <= _MEDIAN_WINDOWS:
+        return np.full(minima.size, 10 ** (float(np.median(np.log10(minima)))))
+    around = np.pad(minima, _MEDIAN_WINDOWS // 2, mode="reflect")
     middle: NDArray[np.float64] = np.median(sliding_window_view(around, _MEDIAN_WINDOWS), axis=1)
     return middle
 
@@ -182,7 +190,10 @@ def _smoothed(power: NDArray[np.float32], begin: int, end: int) -> NDArray[np.fl
     reach = _SMOOTHED_FRAMES // 2
     inside = power[max(begin - reach, 0) : end + reach].astype(np.float64)
     missing = (max(reach - begin, 0), max(end + reach - power.size, 0))
-    return sliding_window_view(np.pad(inside, missing, mode="symmetric"), _SMOOTHED_FRAMES).mean(axis=1)
+    around = np.pad(inside, missing, mode="symmetric")
+    smoothed: NDArray[np.float64] = sum(around[away : away + end - begin] for away in range(2 * reach + 1))
+    smoothed /= _SMOOTHED_FRAMES
+    return smoothed
 
 
 def _without_short(speech: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -204,11 +215,3 @@ def _spread(speech: NDArray[np.bool_], frames: int) -> NDArray[np.bool_]:
         near[away:] |= speech[:-away]
         near[:-away] |= speech[away:]
     return near
-
-
-def _decibels(power: NDArray[np.float32] | NDArray[np.float64]) -> NDArray[np.float64]:
-    decibels = power.astype(np.float64)
-    np.maximum(decibels, _SILENCE, out=decibels)
-    np.log10(decibels, out=decibels)
-    decibels *= 10
-    return decibels

@@ -312,8 +312,9 @@ int64_t cc_levels_push(struct levels *s, const float *x, int64_t n, float *power
             memset(s->samples, 0, (size_t)s->frame * sizeof *s->samples);
         } else {
             double mean = sum / s->frame, variance = squares / s->frame - mean * mean;
-            power[frames++] = variance > 0 ? (float)variance : 0;
-            if (zeros || s->gap || s->after_left) find_gaps(s);
+            power[frames++] = variance > 3e38 ? 3e38f : variance > 0 ? (float)variance : 0;
+            /* In nothing but zeros an open gap stays open. */
+            if ((zeros || s->gap || s->after_left) && !(s->gap && squares == 0)) find_gaps(s);
             s->heard = s->frame;
             memcpy(s->samples, s->samples + s->frame, (size_t)s->frame * sizeof *s->samples);
         }
