@@ -100,6 +100,8 @@ class Limits:
 
     max_duration_s: float = 43_200.0
     """Longest recording: 12 h."""
+    max_samples: int = 4_200_000_000
+    """Most frames times channels: 12 h of 48 kHz stereo. On the scratch disk a sample takes up to 8 bytes."""
     max_channels: int = 8
     """Most channels."""
     min_sample_rate_hz: int = 8_000

@@ -14,6 +14,7 @@ from dsp.audio import Limits, Pause, Samples, Source, paused
 from dsp.chain import OUTPUT_VERSION, ResolvedChain
 from dsp.clock import Clock
 from dsp.decode import Recording, opened
+from dsp.limiter import Limiter
 from dsp.loudness import EnergyMeter
 from dsp.measurement import Measured, Meter, undefined_warnings
 from dsp.preparing import Preparation, Prepared
@@ -64,9 +65,7 @@ def clean(
         preparation = Preparation(decoded, linked, out_dir, files, clock)
         reports: list[RenditionReport] = []
         for rendition in chain.renditions:
-            sound = preparation.prepared(
-                rendition.stages, rendition.sample_rate_hz or recording.sample_rate_hz
-            )
+            sound = preparation.prepared(rendition.stages, rendition.rate_hz(recording.sample_rate_hz))
             told = list(sound.warnings)
             made = Rendering(rendition, source, linked, out_dir, clock).rendered(sound, told)
             warnings += [warning for warning in told if warning not in warnings]
@@ -102,6 +101,18 @@ def measure(source: Source, *, limits: Limits = _DEFAULT_LIMITS) -> MeasureRepor
     before = meter.finish(_roles(source, recording.channels)).measurement
     warnings = (*recording.warnings, *undefined_warnings(before.channels, "the recording"))
     return MeasureReport(input=recording.info, before=before, warnings=warnings)
+
+
+def warm_up() -> None:
+    """Load and run what most calls need, so that the first one does not wait for it."""
+    from dsp.rnnoise import RnNoise  # noqa: PLC0415  (a clean call needs no denoiser)
+
+    noise = np.random.default_rng(0).normal(0, 0.1, (8_000, 1)).astype(np.float32)
+    meter = Meter(8_000, 1)
+    meter.push(noise)
+    meter.finish()
+    RnNoise(8_000, 1).push(noise)
+    Limiter(8_000, [1.0], ceiling_dbtp=-1.5).push(noise)
 
 
 def _decoded(

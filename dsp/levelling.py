@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from dsp.audio import BLOCK_FRAMES, Samples
 from dsp.limiter import Limiter, threshold
 from dsp.loudness import Energies, EnergyMeter, step_frames
+from dsp.passing import Untouched, abreast
 from dsp.report import ReportWarning
 from dsp.stages.base import Audio, together
 from dsp.stages.limit import LimitTruePeak
 from dsp.stages.normalize import NormalizeLoudness
-from dsp.streams import Abreast, Filter, Unchanged
+from dsp.streams import Filter
 from dsp.true_peak import interpolator
 
 _ROUNDS: Final = 12
@@ -62,7 +63,7 @@ def levelled(
                 warnings.append(search.missed_warning(None if linked else search.channels[0]))
     gains = (10 ** (gains_db / 20)).astype(np.float32)
     if limit is not None:
-        return Abreast(
+        return abreast(
             [
                 (
                     group,
@@ -73,7 +74,7 @@ def levelled(
                 for group in limit.groups(audio.channels, linked=linked)
             ]
         ), warnings
-    return (Unchanged() if (gains == 1).all() else _Gain(gains)), warnings
+    return (Untouched(audio.channels) if (gains == 1).all() else _Gain(gains)), warnings
 
 
 def _solved(sound: _Sound, groups: list[tuple[int, ...]], wanted: NormalizeLoudness) -> list[_Search]:

@@ -10,12 +10,13 @@ from pathlib import Path
 from dsp.audio import Pause, Samples
 from dsp.clock import Clock
 from dsp.loudness import Energies, EnergyMeter
+from dsp.passing import Untouched
 from dsp.report import DenoiseOutcome, ReportWarning
 from dsp.resample import Resampler
 from dsp.scratch import ScratchAudio
 from dsp.speech import Decision
 from dsp.stages import Context, LimitTruePeak, NormalizeLoudness, Stage, Trim
-from dsp.streams import Filter, Unchanged, filtered
+from dsp.streams import Filter, filtered
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Preparation:
                 filters.append((stage.name, stage.open(context)))
         if sample_rate_hz != start.audio.sample_rate_hz:
             filters.append(("resample", Resampler(start.audio, sample_rate_hz)))
-        filters = [(name, through) for name, through in filters if not isinstance(through, Unchanged)]
+        filters = [(name, through) for name, through in filters if not isinstance(through, Untouched)]
         told = {"denoise": tuple(context.denoise), "warnings": tuple(context.warnings)}
         if not filters and start is self.recording:
             return replace(start, **told)

@@ -102,6 +102,8 @@ class Rendering:
                     Encoder(
                         path,
                         format=self.rendition.format,
+                        encoding=self.rendition.encoding,
+                        bit_rate_kbps=self.rendition.bit_rate_kbps,
                         sample_rate_hz=rate_hz,
                         channels=len(part),
                     )

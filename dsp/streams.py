@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Protocol
-
-import numpy as np
 
 from dsp.audio import Samples
 
@@ -37,68 +35,3 @@ def filtered(blocks: Iterable[Samples], through: Filter) -> Iterator[Samples]:
     rest = through.finish()
     if len(rest):
         yield rest
-
-
-class Unchanged:
-    """Lets everything pass as it is."""
-
-    def push(self, block: Samples) -> Samples:
-        """See ``Filter``."""
-        return block
-
-    def finish(self) -> Samples:
-        """See ``Filter``."""
-        return np.zeros((0, 0), dtype=np.float32)
-
-
-class Abreast:
-    """Sends groups of channels through filters of their own, and keeps them in step.
-
-    Parameters
-    ----------
-    parts
-        Channels and their filter; every channel is in one part.
-    """
-
-    def __init__(self, parts: Sequence[tuple[Sequence[int], Filter]]) -> None:
-        self._parts = [(list(channels), through) for channels, through in parts]
-        self._done: list[list[Samples]] = [[] for _ in parts]
-        self._channels = sum(len(channels) for channels, _ in parts)
-
-    def push(self, block: Samples) -> Samples:
-        """See ``Filter``."""
-        if len(self._parts) == 1:
-            return self._parts[0][1].push(block)
-        for (channels, through), done in zip(self._parts, self._done, strict=True):
-            done.append(through.push(_columns(block, channels)))
-        return self._in_step(min(sum(map(len, done)) for done in self._done))
-
-    def finish(self) -> Samples:
-        """See ``Filter``."""
-        if len(self._parts) == 1:
-            return self._parts[0][1].finish()
-        for (_, through), done in zip(self._parts, self._done, strict=True):
-            rest = through.finish()
-            done.extend([rest] if len(rest) else [])
-        return self._in_step(max(sum(map(len, done)) for done in self._done))
-
-    def _in_step(self, frames: int) -> Samples:
-        ready = np.empty((frames, self._channels), dtype=np.float32, order="F")
-        for place, (channels, _) in enumerate(self._parts):
-            done, at = self._done[place], 0
-            while at < frames:
-                first = done.pop(0)
-                taken = min(len(first), frames - at)
-                ready[at : at + taken, channels] = first[:taken]
-                at += taken
-                if taken < len(first):
-                    done.insert(0, first[taken:])
-        return ready
-
-
-def _columns(block: Samples, channels: list[int]) -> Samples:
-    """Some channels of a block; a view where they lie side by side."""
-    first, last = channels[0], channels[-1]
-    if channels == list(range(first, last + 1)):
-        return block[:, first : last + 1]
-    return np.asfortranarray(block[:, channels])

@@ -18,6 +18,7 @@ class LimitTruePeak(Stage):
     """
 
     name: ClassVar[str] = "limit"
+    added: ClassVar[frozenset[str]] = frozenset({"link"})
 
     ceiling_dbtp: Annotated[float, Field(ge=-20.0, le=0.0)] = -1.5
     """Ceiling of the true peak in dBTP (ITU-R BS.1770-5, annex 2), -20 to 0."""
