@@ -20,6 +20,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 FRAME_S: Final = 0.02
+CLEAN_SNR_DB: Final = 40.0
 _SILENCE: Final = 10**-9.6  # -96 dB, below the last of 16 bits: nothing is there
 _SMOOTHED_FRAMES: Final = 5  # 100 ms, so that a minimum is no accident of one frame
 _WINDOW_FRAMES: Final = 75  # 1.5 s hold a gap between words
@@ -74,6 +75,11 @@ class SpeechLevels:
         if self.speech_dbfs is None or self.noise_dbfs is None:
             return None
         return self.speech_dbfs - self.noise_dbfs
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether there is no noise to speak of: none at all, or 40 dB below the speech."""
+        return self.noise_dbfs is None or (self.snr_db is not None and self.snr_db >= CLEAN_SNR_DB)
 
 
 def decide(power: NDArray[np.float32], counted: NDArray[np.bool_], samples: int) -> Decision:
