@@ -136,8 +136,10 @@ class Encoder:
         OSError
             The disk is full, or does not take it for another reason.
         """
+        if block.size == 0:
+            return np.empty(block.shape, dtype=np.float32, order="F")
         self.frames += len(block)
-        if block.size and (block.max() > 1.0 or block.min() < -1.0):
+        if block.max() > 1.0 or block.min() < -1.0:
             self.clipped += int(np.count_nonzero(np.abs(block) > 1.0))
         try:
             return self._sink.write(block)
