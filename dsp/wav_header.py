@@ -77,8 +77,8 @@ class WavHeader:
         return self.missing_bytes / self.format.bytes_per_s if self.format.bytes_per_s else None
 
     def length_patches(self) -> dict[int, bytes]:
-        """Give the bytes to read in place of a length that was left at 0, by their place in the file."""
-        if not self.is_left_open:
+        """Give the bytes to read in place of a length that is not known, by their place in the file."""
+        if not self.length_unknown:
             return {}
         return {
             4: struct.pack("<I", min(self.data_at + self.held_bytes - 8, _GREATEST)),
