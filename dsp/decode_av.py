@@ -25,6 +25,8 @@ from dsp.errors import NoAudio, Undecodable, UnsupportedCodec
 # FFmpeg's decoders by the codecs that we take, and the name for the report where it is another.
 _DECODERS: Final = {
     "aac": "aac",
+    "adpcm_ima_wav": "adpcm_ima_wav",
+    "adpcm_ms": "adpcm_ms",
     "alac": "alac",
     "amrnb": "amr_nb",
     "amrwb": "amr_wb",
@@ -34,15 +36,25 @@ _DECODERS: Final = {
     "g726": "adpcm_g726",
     "g726le": "adpcm_g726le",
     "g729": "g729",
+    "gsm": "gsm",
+    "gsm_ms": "gsm",
     "mp2float": "mp2",
     "mp3float": "mp3",
     "opus": "opus",
     "pcm_alaw": "pcm_alaw",
+    "pcm_f32be": "pcm_f32be",
     "pcm_f32le": "pcm_f32le",
+    "pcm_f64be": "pcm_f64be",
+    "pcm_f64le": "pcm_f64le",
     "pcm_mulaw": "pcm_mulaw",
     "pcm_s16be": "pcm_s16be",
     "pcm_s16le": "pcm_s16le",
+    "pcm_s24be": "pcm_s24be",
     "pcm_s24le": "pcm_s24le",
+    "pcm_s32be": "pcm_s32be",
+    "pcm_s32le": "pcm_s32le",
+    "pcm_s8": "pcm_s8",
+    "pcm_u8": "pcm_u8",
     "speex": "speex",
     "truespeech": "truespeech",
     "vorbis": "vorbis",
@@ -126,6 +138,8 @@ class AvReader:
         """Give the sound of each packet, and silence where the times say that some is missing."""
         rate_hz, channels = self.facts.sample_rate_hz, self.facts.channels
         clock = _Clock(rate_hz, self.facts.promised_frames)
+        if self._skipped_packets and self._stream.start_time is not None and self._stream.time_base:
+            clock.begin(self._stream.start_time * self._stream.time_base)
         for frame in self._all_frames():
             if frame.sample_rate != rate_hz or len(frame.layout.channels) != channels:
                 self._skipped_packets += 1
@@ -187,6 +201,10 @@ class _Clock:
         self._longest = longest if promised_frames is None else promised_frames
         self._offset: int | None = None
         self._at = 0
+
+    def begin(self, time_s: Fraction) -> None:
+        """Count from here and not from the first frame, since others should have come before it."""
+        self._offset = round(time_s * self._rate_hz)
 
     def missing_before(self, frame: av.AudioFrame) -> int:
         """Give the frames that are missing between the last one and this."""

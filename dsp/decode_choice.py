@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from io import BufferedReader
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ from dsp import decode_pcm
 from dsp.audio import Encoding
 from dsp.containers import Container, mp3_knows_length, mp3_start, other_name
 from dsp.decode_reader import Reader
-from dsp.errors import Undecodable, UnsupportedChannels, UnsupportedContainer
+from dsp.errors import RecordingError, Undecodable, UnsupportedChannels, UnsupportedContainer
 from dsp.input_file import InputFile, window
 from dsp.ogg_pages import ogg_codec
 from dsp.wav_header import WavHeader
@@ -29,6 +30,17 @@ _DEMUXERS: Final = {
     Container.OGG: "ogg",
 }
 _WITHOUT_LENGTH: Final = ("aac", "amr")
+# What libsndfile reads, and FFmpeg too where libsndfile gives up on the header.
+_SECOND: Final = {
+    Container.AIFF: "aiff",
+    Container.AU: "au",
+    Container.CAF: "caf",
+    Container.FLAC: "flac",
+    Container.OGG: "ogg",
+    Container.RF64: "wav",
+    Container.W64: "w64",
+    Container.WAV: "wav",
+}
 
 
 def opened_reader(
@@ -43,14 +55,10 @@ def opened_reader(
         return _wav(file, wav, container)
     if container is Container.MP3:
         return _mp3(file, 0, file.size, container.value)
-    if container is Container.FLAC:
-        from dsp.decode_flac import opened_flac  # noqa: PLC0415  (plain samples do without it)
-
-        return opened_flac(file)
     # Of Ogg, FFmpeg gives Opus at 48 kHz whatever it was made from, and libsndfile loses its place in a damaged Vorbis.
     if container in _DEMUXERS and not (container is Container.OGG and ogg_codec(file) == "opus"):
         return _by_av(window(file), _DEMUXERS[container], container.value)
-    return _by_sndfile(window(file))
+    return _by_either(file, container)
 
 
 def _headerless(file: InputFile, encoding: Encoding) -> AbstractContextManager[Reader]:
@@ -71,8 +79,10 @@ def _wav(file: InputFile, wav: WavHeader, container: Container) -> AbstractConte
         return nullcontext(plain)
     if wav.format.tag == _MP3_TAG:
         return _mp3(file, wav.data_at, wav.data_at + wav.data_bytes, container.value)
-    whole = window(file, patches=wav.length_patches())
-    return _by_sndfile(whole) if wav.format.tag in _SNDFILE_TAGS else _by_av(whole, "wav", container.value)
+    patches = wav.length_patches()
+    if wav.format.tag in _SNDFILE_TAGS:
+        return _by_either(file, container, patches)
+    return _by_av(window(file, patches=patches), "wav", container.value)
 
 
 def _mp3(file: InputFile, start: int, end: int, container: str) -> AbstractContextManager[Reader]:
@@ -81,6 +91,33 @@ def _mp3(file: InputFile, start: int, end: int, container: str) -> AbstractConte
     return _by_av(
         window(file, start, end - start), "mp3", container, knows_length=mp3_knows_length(file, start)
     )
+
+
+@contextmanager
+def _by_either(
+    file: InputFile, container: Container, patches: dict[int, bytes] | None = None
+) -> Iterator[Reader]:
+    with ExitStack() as stack:
+        try:
+            reader = stack.enter_context(
+                _flac(file) if container is Container.FLAC else _by_sndfile(window(file, patches=patches))
+            )
+        except Undecodable as reason:
+            demuxer = _SECOND.get(container)
+            if demuxer is None:
+                raise
+            try:
+                second = _by_av(window(file, patches=patches), demuxer, container.value)
+                reader = stack.enter_context(second)
+            except RecordingError:
+                raise reason from None
+        yield reader
+
+
+def _flac(file: InputFile) -> AbstractContextManager[Reader]:
+    from dsp.decode_flac import opened_flac  # noqa: PLC0415  (plain samples do without it)
+
+    return opened_flac(file)
 
 
 def _by_sndfile(stream: BufferedReader, raw: dict[str, Any] | None = None) -> AbstractContextManager[Reader]:

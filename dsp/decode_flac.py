@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 
 from dsp.audio import Samples
 from dsp.decode_sndfile import SndfileReader, opened_by_sndfile
-from dsp.errors import RecordingError
+from dsp.errors import RecordingError, Undecodable
 from dsp.input_file import InputFile, window
 
 
@@ -19,11 +20,15 @@ class FlacReader:
         self.broke: str | None = None
         self.lost_frames = self.gap_frames = 0
         self._file, self._beginning = file, beginning
+        self._blocks = beginning.blocks()
+        self._first = next(self._blocks, None)
+        if self._first is None and beginning.broke is not None:
+            raise Undecodable(f"The file is not audio that Clearcall can read: {beginning.broke}.")
 
     def blocks(self) -> Iterator[Samples]:
         """Give the samples once; silence takes the place of what is damaged."""
         frames = 0
-        for block in self._beginning.blocks():
+        for block in chain(() if self._first is None else (self._first,), self._blocks):
             yield block
             frames += len(block)
         self.broke = self._beginning.broke

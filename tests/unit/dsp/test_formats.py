@@ -157,6 +157,25 @@ def test_a_left_open_length_is_read_to_the_end(tmp_path: Path, form: str, length
     assert [warning.code for warning in warnings] == ["length_unknown"]
 
 
+def test_a_chunk_length_that_leads_astray_is_no_obstacle(tmp_path: Path) -> None:
+    """The samples are found by the name that stands before them."""
+    content = bytearray(by_sndfile(tone(16_000), "WAV", "ULAW"))
+    content[16:20] = struct.pack("<I", 0x7F00_0012)
+    samples, _, _ = _decoded(tmp_path, bytes(content))
+    assert len(samples) == 16_000
+
+
+def test_flac_whose_first_frame_is_damaged_keeps_its_place(tmp_path: Path) -> None:
+    content, frames = _long("FLAC-PCM_16")
+    first = content.index(b"\xff\xf8")
+    whole, _, _ = _decoded(tmp_path, content)
+    samples, _, warnings = _decoded(tmp_path, content[: first + 100] + bytes(100) + content[first + 200 :])
+    assert len(samples) == frames
+    assert [warning.code for warning in warnings] == ["damaged"]
+    assert not samples[:4_096].any()
+    np.testing.assert_array_equal(samples[4_096:], whole[4_096:])
+
+
 def test_what_stands_behind_the_samples_is_not_heard(tmp_path: Path) -> None:
     """Full-scale noise behind the length that the header has."""
     noise = np.random.default_rng(0).bytes(10_000)
