@@ -23,6 +23,8 @@ T = TypeVar("T")
 THREADS_OF_LIBRARIES: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Read when numpy is first imported. One thread each: the processes are already as many as the cores."""
 
+_LOOK_EVERY_S: Final = 60.0
+
 
 @dataclass(frozen=True)
 class Lost:
@@ -61,8 +63,8 @@ def side_by_side(
             crew.append(_Process())
             occupy(crew[-1])
         while busy := [process for process in crew if process.index is not None]:
-            earliest = min(process.due for process in busy)
-            wait([process.connection for process in busy], timeout=max(0.0, earliest - time.monotonic()))
+            left_s = min(process.due for process in busy) - time.monotonic()
+            wait([process.connection for process in busy], timeout=min(max(0.0, left_s), _LOOK_EVERY_S))
             for process in busy:
                 if (ended := process.ended()) is not None:
                     occupy(process)
