@@ -42,6 +42,7 @@ setup(
                 "-g0",
                 "-Wall",
                 "-Wextra",
+                "-Wno-psabi",  # vectors are passed between our own inline functions alone
             ],
             extra_link_args=["-s"],
             libraries=["m"],

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Hashable, Iterator, Sequence
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, GetCoreSchemaHandler, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -19,11 +19,12 @@ from dsp.errors import UnknownChain, UnknownRendition
 from dsp.stages import REGISTRY, NormalizeLoudness, Stage
 from dsp.stages.base import Strict, listed, not_known
 
-OUTPUT_VERSION: Final = 1
+OUTPUT_VERSION: Final = 2
 """Raised whenever the same chain gives other samples; part of every digest."""
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-Format = Literal["flac", "wav"]
+Format = Literal["flac", "wav", "mp3", "m4a", "opus"]
+Encoding = Literal["pcm_16", "pcm_24", "mulaw"]
 Layout = Literal["source", "mono", "split"]
 
 
@@ -84,13 +85,51 @@ def _in_order(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
 Stages = Annotated[tuple[Annotated[Stage, _StageSpec()], ...], Field(strict=False), AfterValidator(_in_order)]
 
 
-class RenditionSpec(Strict):
-    """One output of a chain."""
+_ENCODINGS: Final[dict[str, tuple[str, ...]]] = {
+    "wav": ("pcm_16", "pcm_24", "mulaw"),
+    "flac": ("pcm_16", "pcm_24"),
+}
+_OPUS_RATES_HZ: Final = (8_000, 12_000, 16_000, 24_000, 48_000)
+
+
+class _FileSpec(Strict):
+    """What a rendition's files are like."""
+
+    added: ClassVar[frozenset[str]] = frozenset({"encoding", "bit_rate_kbps", "sample_rate_hz"})
 
     format: Format = "flac"
-    """``flac`` or ``wav``: 16 bit both, at the recording's sample rate."""
+    """``flac``, ``wav``; or with losses ``mp3``, ``m4a`` (AAC), ``opus`` (in Ogg)."""
     layout: Layout = "source"
     """``source``: channels as recorded; ``mono``: mixed to one; ``split``: a file a channel."""
+    encoding: Encoding = "pcm_16"
+    """Of ``wav`` and ``flac``: ``pcm_16``, ``pcm_24``, or ``mulaw`` (``wav`` alone)."""
+    bit_rate_kbps: Annotated[int, Field(ge=6, le=320)] | None = None
+    """Of ``mp3``, ``m4a`` and ``opus``, in kbit/s, 6 to 320; left out: what speech of that rate asks for."""
+    sample_rate_hz: Annotated[int, Field(ge=8_000, le=48_000)] | None = None
+    """Frames a second, 8000 to 48000; left out: as recorded."""
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        encodings = _ENCODINGS.get(self.format, ())
+        if self.encoding != "pcm_16" and self.encoding not in encodings:
+            raise ValueError(f"`{self.format}` has no encoding `{self.encoding}`")
+        if self.bit_rate_kbps is not None and encodings:
+            raise ValueError(f"`{self.format}` loses nothing and has no bit_rate_kbps")
+        if self.format == "opus" and self.sample_rate_hz not in (None, *_OPUS_RATES_HZ):
+            raise ValueError(f"`opus` has the rates {', '.join(map(str, _OPUS_RATES_HZ))}")
+        return self
+
+    def rate_hz(self, recorded_hz: int) -> int:
+        """Frames a second of the files, for a recording's; Opus takes the next rate that it has."""
+        wanted_hz = self.sample_rate_hz or recorded_hz
+        if self.format != "opus":
+            return wanted_hz
+        return min(rate_hz for rate_hz in _OPUS_RATES_HZ if rate_hz >= wanted_hz)
+
+
+class RenditionSpec(_FileSpec):
+    """One output of a chain."""
+
     stages: Stages | None = None
     """Stages of its own; left out: those of the chain."""
 
@@ -127,12 +166,10 @@ class TenantSpec(Strict):
     """Name of a chain of this file."""
 
 
-class ResolvedRendition(Strict):
+class ResolvedRendition(_FileSpec):
     """One output with its own stages."""
 
     name: Name
-    format: Format
-    layout: Layout
     stages: Stages
 
 
@@ -269,8 +306,7 @@ class ChainFile(Strict):
             renditions=tuple(
                 ResolvedRendition(
                     name=rendition_name,
-                    format=rendition.format,
-                    layout=rendition.layout,
+                    **rendition.model_dump(exclude={"stages"}),
                     stages=spec.stages if rendition.stages is None else rendition.stages,
                 )
                 for rendition_name, rendition in spec.renditions.items()

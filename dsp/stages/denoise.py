@@ -1,72 +1,129 @@
-"""Noise reduction, a channel at a time."""
+"""Noise reduction, each channel as its own noise asks for."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Final, Literal, get_args
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, get_args
 
-import numpy as np
-from pydantic import field_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 from pydantic_core import PydanticCustomError
 
-from dsp.audio import AudioBuffer, Samples
+from dsp.passing import through
 from dsp.report import DenoiseOutcome
-from dsp.stages.base import Context, Stage, listed, not_known
+from dsp.spectral_gate import NoiseFrames, SpectralGate
+from dsp.speech import SpeechLevels, speech_levels
+from dsp.stages.base import Context, Stage, not_known
+from dsp.streams import Filter
 
-Method = Literal["spectral_gate", "none"]
+Method = Literal["auto", "rnnoise", "omlsa", "logmmse", "spectral_gate", "afftdn", "none"]
 
-# Names that chain files will use once these exist; until then they are refused at load, not silently replaced.
-_TO_COME: Final = ("auto", "rnnoise", "omlsa", "logmmse", "afftdn")
+# A channel is clean where its speech lies this far above its noise: denoising then only takes from the speech.
+CLEAN_SNR_DB: Final = 35.0
+_NO_NOISE: Final = "no noise between the speech"
+_NO_SPEECH: Final = "no speech found"
+_WITH_MIX: Final = ("auto", "rnnoise")
+
+
+def auto_method(levels: SpeechLevels) -> tuple[Literal["rnnoise", "none"], str]:
+    """Choose for one channel what ``method: auto`` does.
+
+    Returns
+    -------
+    The method, and the reason as the report gives it.
+    """
+    if levels.noise_dbfs is None:
+        return "none", _NO_NOISE
+    if levels.snr_db is None:
+        return "rnnoise", _NO_SPEECH
+    if levels.snr_db >= CLEAN_SNR_DB:
+        return "none", f"snr {levels.snr_db:.1f} dB: clean enough"
+    return "rnnoise", f"snr {levels.snr_db:.1f} dB"
 
 
 class Denoise(Stage):
-    """Lower the noise of each channel."""
+    """Lower the noise of each channel; one without noise passes bit for bit."""
 
     name: ClassVar[str] = "denoise"
 
-    method: Method
-    """``spectral_gate`` (stationary spectral gating by noisereduce, 0.8 of the noise) or ``none``."""
+    method: Method = "auto"
+    """``auto``: by each channel's measured noise, ``rnnoise`` or ``none``; ``rnnoise``: a recurrent network (RNNoise
+    0.2); ``omlsa``: OM-LSA gain over tracked noise, the fastest; ``logmmse``: log-spectral amplitude gain;
+    ``spectral_gate``: stationary spectral gating by noisereduce, 0.8 of the noise; ``afftdn``: FFmpeg's denoiser;
+    ``none``."""
+    mix: Annotated[float, Field(ge=0.0, le=1.0)] = 0.2
+    """Share of the original that is kept, 0 to 1, where ``rnnoise`` is used; another method takes none."""
 
     @field_validator("method", mode="before")
     @classmethod
     def _exists(cls, method: Any) -> Any:
-        methods = get_args(Method)
-        if method in _TO_COME:
-            raise PydanticCustomError(
-                "method_to_come",
-                "the method `{found}` does not exist in this version, which has {methods}",
-                {"found": method, "methods": listed(methods)},
-            )
-        if method not in methods:
-            raise not_known("method", method, methods)
+        if method not in get_args(Method):
+            raise not_known("method", method, get_args(Method))
         return method
 
-    def process(self, audio: AudioBuffer, context: Context) -> AudioBuffer:
-        """Denoise every channel whose noise can be learnt."""
-        cleaned = audio.samples.copy()
-        for index in range(audio.channels):
-            outcome, denoised = self._denoised(
-                np.ascontiguousarray(audio.samples[:, index]), audio.sample_rate_hz, context
+    @model_validator(mode="after")
+    def _mix_is_used(self) -> Self:
+        if self.method not in _WITH_MIX and "mix" in self.model_fields_set:
+            raise PydanticCustomError(
+                "mix_not_used",
+                "`mix` belongs to the methods `auto` and `rnnoise`; `{method}` has none",
+                {"method": self.method, "at": ("mix",)},
             )
-            context.denoise.append(outcome)
-            if denoised is not None:
-                cleaned[:, index] = denoised
-        return audio.with_samples(cleaned)
+        return self
 
-    def _denoised(
-        self, channel: Samples, sample_rate_hz: int, context: Context
-    ) -> tuple[DenoiseOutcome, Samples | None]:
+    @model_serializer(mode="wrap")
+    def _without_unused_mix(self, told: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # What decides nothing is in no digest.
+        fields: dict[str, Any] = told(self)
+        if self.method not in _WITH_MIX:
+            del fields["mix"]
+        return fields
+
+    def open(self, context: Context) -> Filter:
+        """Decide for each channel, and begin with those that are denoised."""
+        outcomes = [self._outcome(index, context) for index in range(context.audio.channels)]
+        context.denoise.extend(outcomes)
+        chosen = [index for index, outcome in enumerate(outcomes) if outcome.applied]
+        engine = self._engine(chosen, context) if chosen else None
+        return through(engine, chosen, context.audio.channels)
+
+    def _outcome(self, channel: int, context: Context) -> DenoiseOutcome:
         if self.method == "none":
-            return DenoiseOutcome(method="none", applied=False, reason="the chain asks for none"), None
-        # Imported here: noisereduce takes seconds to load, and reading a chain file must not.
-        from dsp.spectral_gate import spectral_gate  # noqa: PLC0415
-        from dsp.speech import decide, speech_levels  # noqa: PLC0415
-
-        decision = decide(channel, sample_rate_hz, context.pauses)
+            return DenoiseOutcome(method="none", applied=False, reason="the chain asks for none")
+        decision = context.decisions[channel]
         levels = speech_levels(decision)
-        denoised, reason = None, "no noise between the speech"
-        if levels.noise_dbfs is not None:
-            denoised = spectral_gate(channel, sample_rate_hz, decision)
-            reason = "no speech found" if levels.snr_db is None else f"snr {levels.snr_db:.1f} dB"
-            if denoised is None:
-                reason = "too little without speech to learn the noise from"
-        return DenoiseOutcome(method=self.method, applied=denoised is not None, reason=reason), denoised
+        if self.method == "auto":
+            method, reason = auto_method(levels)
+            return DenoiseOutcome(method=method, applied=method != "none", reason=reason)
+        applied, reason = True, _NO_SPEECH if levels.snr_db is None else f"snr {levels.snr_db:.1f} dB"
+        if levels.noise_dbfs is None:
+            applied, reason = False, _NO_NOISE
+        elif self.method == "spectral_gate":
+            applied, why = NoiseFrames(decision, context.audio).learnable
+            reason = f"{reason}; {why}" if applied and why else why or reason
+        return DenoiseOutcome(method=self.method, applied=applied, reason=reason)
+
+    def _engine(self, chosen: Sequence[int], context: Context) -> Filter:
+        """Make the one filter of all channels that are denoised."""
+        # Imported here: a chain file is read without any of them, and a call is cleaned with one.
+        rate_hz = context.audio.sample_rate_hz
+        if self.method == "omlsa":
+            from dsp.omlsa import OmLsa  # noqa: PLC0415
+
+            return OmLsa(rate_hz, len(chosen))
+        if self.method == "logmmse":
+            from dsp.logmmse import LogMmse  # noqa: PLC0415
+
+            return LogMmse(rate_hz, len(chosen))
+        if self.method == "spectral_gate":
+            return SpectralGate(
+                context.audio,
+                chosen,
+                [NoiseFrames(context.decisions[index], context.audio) for index in chosen],
+            )
+        if self.method == "afftdn":
+            from dsp.afftdn import Afftdn  # noqa: PLC0415
+
+            return Afftdn(rate_hz, len(chosen))
+        from dsp.rnnoise import RnNoise  # noqa: PLC0415
+
+        return RnNoise(rate_hz, len(chosen), mix=self.mix)
