@@ -285,7 +285,7 @@ static int take_between_pauses(struct levels *s, int n, double *sum, double *squ
         }
         if (pause > from)
             *zeros |= take(s, s->samples + s->frame + (from - s->position), (int)(pause - from), sum, squares);
-        if (paused) s->at_peak = 0;
+        if (pause < end) s->at_peak = 0;
         from = after;
     }
     return paused;
