@@ -186,7 +186,7 @@ class _Channel:
         frames = self._kernel.cc_levels_push(
             self._state, samples.ctypes.data, samples.size, power.ctypes.data
         )
-        self._power.frombytes(power[:frames].view(np.uint8))
+        self._power.frombytes(power[:frames].tobytes())
 
     @property
     def frames(self) -> int:

@@ -191,7 +191,9 @@ def _smoothed(power: NDArray[np.float32], begin: int, end: int) -> NDArray[np.fl
     inside = power[max(begin - reach, 0) : end + reach].astype(np.float64)
     missing = (max(reach - begin, 0), max(end + reach - power.size, 0))
     around = np.pad(inside, missing, mode="symmetric")
-    smoothed: NDArray[np.float64] = sum(around[away : away + end - begin] for away in range(2 * reach + 1))
+    smoothed = around[: end - begin].copy()
+    for away in range(1, 2 * reach + 1):
+        smoothed += around[away : away + end - begin]
     smoothed /= _SMOOTHED_FRAMES
     return smoothed
 
