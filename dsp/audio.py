@@ -46,10 +46,10 @@ class AudioBuffer:
 class Encoding:
     """How to read a file that has no header."""
 
-    format: Literal["slin", "ulaw", "alaw", "gsm"]
-    """``slin`` (signed 16 bit little endian), ``ulaw``, ``alaw`` or ``gsm`` (06.10)."""
+    format: Literal["slin", "ulaw", "alaw", "gsm", "g722"]
+    """``slin`` (signed 16 bit little endian), ``ulaw``, ``alaw``, ``gsm`` (06.10) or ``g722`` (64 kbit/s, mono)."""
     sample_rate_hz: int = 8000
-    """Frames a second."""
+    """Frames a second; of ``g722`` it is not read: that has 16,000, and telephony has long called it 8,000."""
     channels: int = 1
     """Channels, interleaved."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Final
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from io import BufferedReader
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from dsp.containers import Container, container_of, mp3_start, ogg_stream, other
 from dsp.decode_reader import Reader, StreamFacts
 from dsp.errors import (
     NoAudio,
+    RecordingError,
     TooLong,
     Undecodable,
     UnsupportedChannels,
@@ -30,6 +32,18 @@ _CODEC_BLOCK_FRAMES: Final = 4096  # compressed formats promise a length that ma
 _TAKEN: Final = (
     "WAV, FLAC, MP3, Ogg, WebM, M4A, AMR and the like; or without a header, with its encoding in the event"
 )
+
+
+_MP3_TAG: Final = 0x55
+# PCM, MS-ADPCM, float, IMA-ADPCM, GSM 6.10, and 0 where there was no format: its reason is the best to read.
+_SNDFILE_TAGS: Final = (0, 1, 2, 3, 0x11, 0x31)
+_DEMUXERS: Final = {
+    Container.ADTS: "aac",
+    Container.AMR: "amr",
+    Container.MATROSKA: "matroska",
+    Container.MP4: "mov",
+}
+_WITHOUT_LENGTH: Final = ("aac", "amr", "ogg")
 
 
 class Recording:
@@ -130,8 +144,14 @@ def opened(source: Source, *, limits: Limits) -> Iterator[Recording]:
     with InputFile(source) as file:
         container = container_of(file, has_encoding=source.encoding is not None)
         wav = wav_header(file) if container in (Container.WAV, Container.RF64) else None
-        with _reader(file, container, wav, source.encoding) as reader:
-            _check(reader.facts, limits)
+        with ExitStack() as stack:
+            try:
+                reader = stack.enter_context(_reader(file, container, wav, source.encoding))
+                _check(reader.facts, limits)
+            except RecordingError:
+                if file.failed is not None:
+                    raise file.failed from None  # the disk's fault, not the recording's
+                raise
             yield Recording(source, limits, file, reader, _Signs(source, file, container, wav))
 
 
@@ -157,28 +177,62 @@ def _reader(
     file: InputFile, container: Container | None, wav: WavHeader | None, encoding: Encoding | None
 ) -> AbstractContextManager[Reader]:
     """Choose who decodes a file."""
-    if container is None and encoding is None:
-        raise _refused(file)
-    plain = None
-    if wav is not None and container is not None:
-        plain = decode_pcm.open_wav(file, wav, container.value)
-    elif container is None and encoding is not None:
-        plain = decode_pcm.open_headerless(file, encoding)
+    if container is None:
+        if encoding is None:
+            raise _refused(file)
+        return _headerless(file, encoding)
+    if wav is not None:
+        return _wav(file, wav, container)
+    demuxer = _demuxer(file, container)
+    if demuxer is not None:
+        return _by_av(window(file), *demuxer)
+    return _by_sndfile(window(file, (mp3_start(file) or 0) if container is Container.MP3 else 0))
+
+
+def _headerless(file: InputFile, encoding: Encoding) -> AbstractContextManager[Reader]:
+    plain = decode_pcm.open_headerless(file, encoding)
     if plain is not None:
         return nullcontext(plain)
+    if encoding.format == "g722":
+        if encoding.channels != 1:
+            raise UnsupportedChannels("G.722 without a header has one channel.")
+        return _by_av(window(file), "g722", "raw")
+    layout = {"samplerate": encoding.sample_rate_hz, "channels": encoding.channels}
+    return _by_sndfile(window(file), raw={"format": "RAW", "subtype": "GSM610", **layout})
+
+
+def _wav(file: InputFile, wav: WavHeader, container: Container) -> AbstractContextManager[Reader]:
+    plain = decode_pcm.open_wav(file, wav, container.value)
+    if plain is not None:
+        return nullcontext(plain)
+    if wav.format.tag == _MP3_TAG:
+        start = wav.data_at + (mp3_start(file, wav.data_at) or 0)
+        return _by_sndfile(
+            window(file, start, wav.data_at + wav.data_bytes - start), container=container.value
+        )
+    whole = window(file, patches=wav.length_patches())
+    return _by_sndfile(whole) if wav.format.tag in _SNDFILE_TAGS else _by_av(whole, "wav", container.value)
+
+
+def _demuxer(file: InputFile, container: Container) -> tuple[str, str] | None:
+    """Name FFmpeg's format and ours, where it is FFmpeg that reads a container."""
+    if container is Container.OGG:
+        return ("ogg", "ogg") if ogg_stream(file).codec == "speex" else None
+    return (_DEMUXERS[container], container.value) if container in _DEMUXERS else None
+
+
+def _by_sndfile(
+    stream: BufferedReader, *, container: str | None = None, raw: dict[str, Any] | None = None
+) -> AbstractContextManager[Reader]:
     from dsp.decode_sndfile import opened_by_sndfile  # noqa: PLC0415  (plain samples do without it)
 
-    if container is None and encoding is not None:
-        raw = {
-            "format": "RAW",
-            "subtype": "GSM610",
-            "samplerate": encoding.sample_rate_hz,
-            "channels": encoding.channels,
-        }
-        return opened_by_sndfile(window(file), raw=raw)
-    if container is Container.MP3:
-        return opened_by_sndfile(window(file, mp3_start(file) or 0))
-    return opened_by_sndfile(window(file, patches=wav.length_patches() if wav is not None else None))
+    return opened_by_sndfile(stream, container=container, raw=raw)
+
+
+def _by_av(stream: BufferedReader, name: str, container: str) -> AbstractContextManager[Reader]:
+    from dsp.decode_av import Demuxer, opened_by_av  # noqa: PLC0415  (FFmpeg is large, and seldom needed)
+
+    return opened_by_av(stream, Demuxer(name, container, knows_length=name not in _WITHOUT_LENGTH))
 
 
 def _refused(file: InputFile) -> Undecodable | UnsupportedContainer:
@@ -239,6 +293,17 @@ class _Signs:
             lost_s = reader.lost_frames / reader.facts.sample_rate_hz
             message = f"{lost_s:.1f} s within the recording could not be decoded, and are silent."
             yield ReportWarning(code="damaged", message=message)
+        if reader.gap_frames:
+            gap_s = reader.gap_frames / reader.facts.sample_rate_hz
+            message = (
+                f"By its own times the file has no sound for {gap_s:.1f} s in all; silence stands there."
+            )
+            yield ReportWarning(code="gaps", message=message)
+        if reader.facts.tracks > 1:
+            message = (
+                f"The file has {reader.facts.tracks} sound tracks; the first that can be decoded was read."
+            )
+            yield ReportWarning(code="tracks_ignored", message=message)
         if self._named_channels and self._named_channels != reader.facts.channels:
             message = (
                 f"The event names {self._named_channels} channels; the file has {reader.facts.channels}."

@@ -59,7 +59,7 @@ class SndfileReader:
 
     def __init__(self, file: soundfile.SoundFile, container: str | None = None) -> None:
         self.broke: str | None = None
-        self.lost_frames = 0
+        self.lost_frames = self.gap_frames = 0
         self._file = file
         own, codec = _names(file)
         frames = int(file.frames)

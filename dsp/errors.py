@@ -12,6 +12,7 @@
         ├── NoAudio                 no_audio                 a header, and not one sample behind it
         ├── Undecodable             undecodable              not audio, or damaged beyond what can be salvaged
         ├── UnsupportedContainer    unsupported_container    audio, in a container that is not taken
+        ├── UnsupportedCodec        unsupported_codec        a known container with sound of a codec that is not taken
         ├── UnsupportedSampleRate   unsupported_sample_rate  outside 8 to 48 kHz
         ├── UnsupportedChannels     unsupported_channels     more channels than a call has
         └── TooLong                 too_long                 over the duration or sample limit
@@ -102,6 +103,12 @@ class UnsupportedContainer(RecordingError):
     """Audio in a container that is not taken."""
 
     code = "unsupported_container"
+
+
+class UnsupportedCodec(RecordingError):
+    """A container that is taken, with sound of a codec that is not."""
+
+    code = "unsupported_codec"
 
 
 class UnsupportedSampleRate(RecordingError):

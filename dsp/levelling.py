@@ -24,7 +24,7 @@ _MISSED_LU: Final = 0.1
 _CLOSE_ENOUGH_LU: Final = 0.005
 # More gain than this, on top of what the loudness asks for, would only press the peaks flat.
 _MOST_MAKE_UP_DB: Final = 12.0
-_USUAL_SLOPE: Final = 0.75  # of loudness over gain, with the limiter at work
+_USUAL_SLOPE: Final = 0.6  # of loudness over gain, with the limiter at work
 _STEPPED_OVER: Final = 8  # stretches of work with a shorter gap between them are done as one
 
 

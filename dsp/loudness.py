@@ -21,6 +21,7 @@ _RELATIVE_GATE_LU: Final = -10.0
 _RANGE_GATE_LU: Final = -20.0
 _OFFSET: Final = -0.691  # BS.1770-5, annex 1, equation 2
 _STEP_S: Final = 0.1  # 400 ms blocks overlap by 75 %
+_REMEMBERED: Final = 12  # values, by the kernel, of each channel
 _MOMENTARY_STEPS, _SHORT_TERM_STEPS, _RANGE_STEPS = 4, 30, 10
 
 
@@ -130,8 +131,9 @@ class EnergyMeter:
         self._rate_hz = sample_rate_hz
         self._pauses = pauses
         self._coefficients = _as_kernel_takes_them(sample_rate_hz)
-        self._state = np.zeros((channels, 4))
-        self._sums = np.zeros(channels)
+        self._state = np.zeros((channels, _REMEMBERED))
+        self._sums = np.zeros((channels, 2))
+        self._channels = channels
         self._frames = 0
         self._tops = np.zeros(channels, dtype=np.float32)
         self._ended: list[tuple[NDArray[np.float64], NDArray[np.float32]]] = []
@@ -140,12 +142,12 @@ class EnergyMeter:
         """Take the next frames, shape (frames, channels)."""
         block = np.asfortranarray(block)
         filled = self._frames % self._step
-        energies = np.empty((self._sums.size, (filled + len(block)) // self._step))
+        energies = np.empty((self._channels, (filled + len(block)) // self._step))
         peaks = np.empty(energies.shape, dtype=np.float32)
         _kernel()(
             pointer(block),
             len(block),
-            self._sums.size,
+            self._channels,
             len(block),
             pointer(self._coefficients),
             self._step,
@@ -162,7 +164,7 @@ class EnergyMeter:
 
     def finish(self) -> Energies:
         """Give what was gathered; what follows the last whole step counts nowhere."""
-        none = np.empty((self._sums.size, 0))
+        none = np.empty((self._channels, 0))
         steps = np.concatenate([none, *(energies for energies, _ in self._ended)], axis=1)
         peaks = np.concatenate([none.astype(np.float32), *(peaks for _, peaks in self._ended)], axis=1)
         counted = np.ones(steps.shape[1], dtype=np.bool_)
@@ -190,8 +192,13 @@ def _power(lufs: float) -> float:
 
 @cache
 def _as_kernel_takes_them(sample_rate_hz: int) -> NDArray[np.float64]:
-    """Each section as b0, b1, b2, a1, a2; shape (2, 5)."""
-    return np.ascontiguousarray(k_weighting(sample_rate_hz)[:, [0, 1, 2, 4, 5]])
+    """Each section as the kernel's ``b0`` to ``b4``, ``c2``, ``c4``; shape (2, 7)."""
+    taken = []
+    for b0, b1, b2, _, a1, a2 in k_weighting(sample_rate_hz):
+        other = np.array([1.0, -a1, a2])
+        denominator = np.convolve([1.0, a1, a2], other)
+        taken.append([*np.convolve([b0, b1, b2], other), denominator[2], denominator[4]])
+    return np.array(taken)
 
 
 @cache

@@ -9,13 +9,14 @@ from typing import Final
 import numpy as np
 
 from dsp.audio import Pause, Samples
-from dsp.levels import ChannelLevels, LevelMeter
+from dsp.levels import ChannelLevels, LevelMeter, silence_share
 from dsp.loudness import Energies, EnergyMeter, Loudness
 from dsp.report import ChannelMeasurement, Measurement, Programme, ReportWarning
 from dsp.speech import Decision
 from dsp.true_peak import TruePeakMeter
 
 _DECIMALS: Final = 3
+_FINER_DECIMALS: Final = 6
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Meter:
             momentary_max_lufs=_rounded(together.momentary_max_lufs),
             short_term_max_lufs=_rounded(together.short_term_max_lufs),
             true_peak_dbtp=_decibels(float(peaks.max(initial=0.0))),
+            silence_share=_rounded(silence_share(levels)),
         )
         measurement = Measurement(programme=programme, channels=channels)
         return Measured(measurement, energies, tuple(own.decision for own in levels))
@@ -112,9 +114,15 @@ def _channel(
         speech_level_dbfs=_rounded(levels.speech.speech_dbfs),
         noise_floor_dbfs=_rounded(levels.speech.noise_dbfs),
         snr_db=_rounded(levels.speech.snr_db),
+        active_speech_level_dbfs=_rounded(levels.active_speech_level_dbfs),
+        activity_factor=_rounded(levels.activity_factor),
+        silence_share=_rounded(levels.silence_share),
+        dc_offset=None if levels.dc_offset is None else round(levels.dc_offset, _FINER_DECIMALS),
         clipped_samples=levels.clipped_samples,
+        clipping_runs=levels.clipping_runs,
+        dropouts=levels.dropouts,
+        dropout_s=round(levels.dropout_s, _DECIMALS),
         speech_s=round(levels.speech.speech_s, _DECIMALS),
-        # levels: the rest
     )
 
 
