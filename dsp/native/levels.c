@@ -336,6 +336,6 @@ void cc_levels_finish(struct levels *s, struct totals *totals) {
 }
 
 int64_t cc_levels_gaps(const struct levels *s, struct gap *gaps) {
-    if (gaps) memcpy(gaps, s->gaps, (size_t)s->gaps_found * sizeof *gaps);
+    if (gaps && s->gaps) memcpy(gaps, s->gaps, (size_t)s->gaps_found * sizeof *gaps);
     return s->gaps_found;
 }
