@@ -177,7 +177,7 @@ EACH_CPU
 static int take(struct levels *s, const float *x, int n, double *sum, double *squares) {
     d4 sums = {0}, squared = {0};
     i8x greatest = {0};
-    const i8x no_sign = {0x7fffffff, 0x7fffffff, 0x7fffffff, 0x7fffffff, 0x7fffffff, 0x7fffffff, 0x7fffffff, 0x7fffffff};
+    const i8x no_sign = ~(i8x){0} & 0x7fffffff;
     int zeros = 0, i = 0;
     for (; i + CHUNK <= n; i += CHUNK) {
         for (int k = 0; k < CHUNK; k += 4) {
@@ -197,7 +197,8 @@ static int take(struct levels *s, const float *x, int n, double *sum, double *sq
         zeros |= p == 0;
         envelope_by_chunk(s, x + i, p, q);
     }
-    double total = (sums[0] + sums[1]) + (sums[2] + sums[3]), energy = (squared[0] + squared[1]) + (squared[2] + squared[3]);
+    double total = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+    double energy = (squared[0] + squared[1]) + (squared[2] + squared[3]);
     double peak = 0, rest = 0;
     for (int k = 0; k < 8; k++)
         if (((f8)greatest)[k] > peak) peak = ((f8)greatest)[k];
