@@ -16,6 +16,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from dsp.audio import Pause
 from dsp.errors import UnknownChain, UnknownRendition
+from dsp.formats import ENCODINGS
 from dsp.stages import REGISTRY, NormalizeLoudness, Stage
 from dsp.stages.base import Strict, listed, not_known
 
@@ -85,13 +86,6 @@ def _in_order(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
 Stages = Annotated[tuple[Annotated[Stage, _StageSpec()], ...], Field(strict=False), AfterValidator(_in_order)]
 
 
-_ENCODINGS: Final[dict[str, tuple[str, ...]]] = {
-    "wav": ("pcm_16", "pcm_24", "mulaw"),
-    "flac": ("pcm_16", "pcm_24"),
-}
-_OPUS_RATES_HZ: Final = (8_000, 12_000, 16_000, 24_000, 48_000)
-
-
 class _FileSpec(Strict):
     """What a rendition's files are like."""
 
@@ -101,30 +95,20 @@ class _FileSpec(Strict):
     """``flac``, ``wav``; or with losses ``mp3``, ``m4a`` (AAC), ``opus`` (in Ogg)."""
     layout: Layout = "source"
     """``source``: channels as recorded; ``mono``: mixed to one; ``split``: a file a channel."""
-    encoding: Encoding = "pcm_16"
-    """Of ``wav`` and ``flac``: ``pcm_16``, ``pcm_24``, or ``mulaw`` (``wav`` alone)."""
+    encoding: Encoding | None = None
+    """Of ``wav`` and ``flac``: ``pcm_16``, ``pcm_24``, or ``mulaw`` (``wav`` alone); left out: ``pcm_16``."""
     bit_rate_kbps: Annotated[int, Field(ge=6, le=320)] | None = None
     """Of ``mp3``, ``m4a`` and ``opus``, in kbit/s, 6 to 320; left out: what speech of that rate asks for."""
     sample_rate_hz: Annotated[int, Field(ge=8_000, le=48_000)] | None = None
-    """Frames a second, 8000 to 48000; left out: as recorded."""
+    """Frames a second, 8000 to 48000; left out: as recorded. A lossy format takes the next rate that it has."""
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        encodings = _ENCODINGS.get(self.format, ())
-        if self.encoding != "pcm_16" and self.encoding not in encodings:
+        if self.encoding is not None and self.encoding not in ENCODINGS.get(self.format, ()):
             raise ValueError(f"`{self.format}` has no encoding `{self.encoding}`")
-        if self.bit_rate_kbps is not None and encodings:
+        if self.bit_rate_kbps is not None and self.format in ENCODINGS:
             raise ValueError(f"`{self.format}` loses nothing and has no bit_rate_kbps")
-        if self.format == "opus" and self.sample_rate_hz not in (None, *_OPUS_RATES_HZ):
-            raise ValueError(f"`opus` has the rates {', '.join(map(str, _OPUS_RATES_HZ))}")
         return self
-
-    def rate_hz(self, recorded_hz: int) -> int:
-        """Frames a second of the files, for a recording's; Opus takes the next rate that it has."""
-        wanted_hz = self.sample_rate_hz or recorded_hz
-        if self.format != "opus":
-            return wanted_hz
-        return min(rate_hz for rate_hz in _OPUS_RATES_HZ if rate_hz >= wanted_hz)
 
 
 class RenditionSpec(_FileSpec):

@@ -66,7 +66,8 @@ def clean(
         preparation = Preparation(decoded, linked, out_dir, files, clock)
         reports: list[RenditionReport] = []
         for rendition in chain.renditions:
-            sound = preparation.prepared(rendition.stages, rendition.rate_hz(recording.sample_rate_hz))
+            rate_hz = rendition.sample_rate_hz or recording.sample_rate_hz
+            sound = preparation.prepared(rendition.stages, rate_hz)
             told = list(sound.warnings)
             made = Rendering(rendition, source, linked, out_dir, clock).rendered(sound, told)
             warnings += [warning for warning in told if warning not in warnings]
@@ -127,7 +128,7 @@ def _decoded(
     """Bring the recording to disk as samples, with the stretches that are muted, and measure it as it came."""
     rate_hz, channels = recording.sample_rate_hz, recording.channels
     audio = files.enter_context(
-        ScratchAudio(folder, rate_hz, channels, exact_in_16_bits=recording.exact_bits == 16)
+        ScratchAudio(folder, rate_hz, channels, exact_in_16_bits=recording.exact_bits is not None)
     )
     meter, energies = Meter(rate_hz, channels, source.pauses), EnergyMeter(rate_hz, channels, source.pauses)
     for block in clock.each("decode", recording.blocks()):

@@ -5,20 +5,14 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Protocol, Self
 
 import numpy as np
 
 from dsp.audio import Samples
 from dsp.encode_pcm import FlacSink, WavSink
+from dsp.formats import ENCODINGS, LOSSY_FORMATS
 from dsp.output_file import OutputFile
-
-EXACT_FORMATS: Final = ("flac", "wav")
-"""Of these the samples are known to the bit as they are written."""
-ENCODINGS: Final = {"flac": ("pcm_16", "pcm_24"), "wav": ("pcm_16", "pcm_24", "mulaw")}
-"""How samples can be stored, by format; the first where nothing is chosen."""
-LOSSY_FORMATS: Final = ("mp3", "m4a", "opus")
-"""Of these only a decoder can say what was stored; they have a bit rate."""
 
 
 class Sink(Protocol):
@@ -81,7 +75,7 @@ class Encoder:
         encoding: str | None = None,
         bit_rate_kbps: int | None = None,
     ) -> None:
-        self.exact = format in EXACT_FORMATS
+        self.exact = format in ENCODINGS
         """Whether what ``write`` gives is what a reader of the file will see."""
         self.sample_rate_hz = sample_rate_hz
         """Frames a second in the file, once it is open: a lossy format may not have the recording's, and takes the
@@ -95,9 +89,7 @@ class Encoder:
         self.frames = 0
         """Frames written."""
         if not self.exact and format not in LOSSY_FORMATS:
-            raise ValueError(
-                f"format: one of {', '.join((*EXACT_FORMATS, *LOSSY_FORMATS))} wanted, got {format}"
-            )
+            raise ValueError(f"format: one of {', '.join((*ENCODINGS, *LOSSY_FORMATS))} wanted, got {format}")
         known = ENCODINGS.get(format, ())
         if encoding is not None and encoding not in known:
             raise ValueError(f"encoding: {format} takes {', '.join(known) or 'none'}, got {encoding}")

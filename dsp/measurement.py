@@ -89,7 +89,15 @@ def _undefined(channel: ChannelMeasurement) -> Iterator[tuple[str, str]]:
     if channel.integrated_lufs is None:
         yield "loudness_undefined", "under 400 ms, or nothing above -70 LUFS; its loudness is undefined."
     elif channel.loudness_range_lu is None:
-        yield "loudness_range_undefined", "under 3 s; its loudness range is undefined."
+        yield (
+            "loudness_range_undefined",
+            "under 3 s; its loudness range and short-term loudness are undefined.",
+        )
+    if channel.active_speech_level_dbfs is None:
+        yield (
+            "active_level_undefined",
+            "too quiet or too brief for ITU-T P.56; its active speech level is undefined.",
+        )
     if channel.speech_level_dbfs is None:
         yield "no_speech", "nothing stands out of the noise; speech level and SNR are undefined."
     elif channel.noise_floor_dbfs is None:

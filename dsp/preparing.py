@@ -1,4 +1,4 @@
-"""From the recording to what is levelled: the stages that shape the sound, run once however many renditions share them."""
+"""From the recording to what is levelled: the stages that shape the sound, once for all renditions that share them."""
 
 from __future__ import annotations
 

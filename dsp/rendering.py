@@ -134,7 +134,7 @@ class Rendering:
             name=output.name,
             path=str(output.path),
             format=self.rendition.format,
-            sample_rate_hz=sound.audio.sample_rate_hz,
+            sample_rate_hz=encoder.sample_rate_hz,
             channels=len(output.part),
             frames=encoder.frames,
             sha256=encoder.sha256,

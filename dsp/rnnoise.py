@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import weakref
 from functools import cache
-from typing import Protocol
 
 import numpy as np
 
@@ -56,7 +55,9 @@ class _Native:
         self._kernels = _kernels()
         self._level = LEVELS.index(level or levels()[-1])
         self._keep = (model(), tables(sample_rate_hz))
-        self._stream = self._kernels.cc_rnnoise_new(*(ctypes.addressof(part) for part in self._keep), channels, mix)
+        self._stream = self._kernels.cc_rnnoise_new(
+            *(ctypes.addressof(part) for part in self._keep), channels, mix
+        )
         if not self._stream:
             raise MemoryError("no memory for a denoiser")
         weakref.finalize(self, self._kernels.cc_rnnoise_free, self._stream)

@@ -17,11 +17,12 @@ from hypothesis import given, settings
 from dsp import Limits, Source, encode_pcm
 from dsp.audio import Samples
 from dsp.decode import opened
-from dsp.encode import ENCODINGS, EXACT_FORMATS, LOSSY_FORMATS, Encoder
+from dsp.encode import Encoder
 from dsp.encode_pcm import quantized
 from dsp.errors import UnsupportedChannels
+from dsp.formats import ENCODINGS, LOSSY_FORMATS
 
-EXACT = [(form, encoding) for form in EXACT_FORMATS for encoding in ENCODINGS[form]]
+EXACT = [(form, encoding) for form in ENCODINGS for encoding in ENCODINGS[form]]
 STEP = {"pcm_16": 2.0**-15, "pcm_24": 2.0**-23}
 
 
@@ -98,7 +99,7 @@ def test_how_the_stream_is_cut_changes_no_byte(
     assert in_pieces.sha256 == whole.sha256
 
 
-@pytest.mark.parametrize("form", [*EXACT_FORMATS, *LOSSY_FORMATS])
+@pytest.mark.parametrize("form", [*ENCODINGS, *LOSSY_FORMATS])
 def test_frame_by_frame_gives_the_same_bytes(tmp_path: Path, form: str) -> None:
     path = tmp_path / f"out.{form}"
     samples = _speechlike(3_000, 2)
@@ -200,7 +201,7 @@ def test_the_bit_rate_is_what_was_asked_for(tmp_path: Path, form: str) -> None:
     assert sizes == pytest.approx([16, 40], rel=0.25)
 
 
-@pytest.mark.parametrize("form", [*EXACT_FORMATS, *LOSSY_FORMATS])
+@pytest.mark.parametrize("form", [*ENCODINGS, *LOSSY_FORMATS])
 def test_nothing_is_a_file_too(tmp_path: Path, form: str) -> None:
     path = tmp_path / f"out.{form}"
     encoder, _ = _written(path, np.zeros((0, 2), dtype=np.float32))
@@ -209,7 +210,7 @@ def test_nothing_is_a_file_too(tmp_path: Path, form: str) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("form", [*EXACT_FORMATS, *LOSSY_FORMATS])
+@pytest.mark.parametrize("form", [*ENCODINGS, *LOSSY_FORMATS])
 def test_an_error_leaves_what_was_there_before(tmp_path: Path, form: str) -> None:
     path = tmp_path / f"out.{form}"
     path.write_bytes(b"of the last run")
@@ -224,7 +225,7 @@ def test_an_error_leaves_what_was_there_before(tmp_path: Path, form: str) -> Non
     assert path.read_bytes() == b"of the last run"
 
 
-@pytest.mark.parametrize("form", [*EXACT_FORMATS, *LOSSY_FORMATS])
+@pytest.mark.parametrize("form", [*ENCODINGS, *LOSSY_FORMATS])
 @pytest.mark.parametrize("room", [0, 5_000])
 def test_a_full_disk_is_the_os_error_that_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], form: str, room: int
