@@ -226,8 +226,8 @@ def _dropouts(
 ) -> NDArray[np.int64]:
     """Length in samples of each gap that cuts into speech: speech near both ends, and loud to its very edges.
 
-    On 198 losses of 20 to 60 ms in telephone speech it finds 165; on 1,700 gaps that noise gates and the quiet steps of
-    mu-law leave, none.
+    Of 541 losses of 20 to 60 ms at random places in telephone speech it finds 447; of 1,700 gaps that noise gates and
+    the quiet steps of mu-law leave, none.
     """
     length: NDArray[np.int64] = gaps["end"] - gaps["begin"]
     if speech.speech_dbfs is None:
