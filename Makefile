@@ -10,13 +10,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11; do \
 	"$$candidate" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$candidate" && break; done)
 
-TYPED := app agents dsp schemas migrations tests $(wildcard benchmarks examples)
+TYPED := app agents dsp schemas migrations tests build_backend.py setup.py $(wildcard benchmarks examples)
+KERNELS := setup.py build_backend.py $(wildcard dsp/native/*.c dsp/native/*.h)
 YAML := docker-compose.yml .pre-commit-config.yaml .yamllint.yml deploy dsp/chains
 DOCKERFILES := Dockerfile deploy/minio/Dockerfile
 
 # One resolution for every platform and Python that is supported; files that name no index.
-LOCK = build/lock/bin/uv pip compile --quiet --universal --generate-hashes --no-header \
-	--no-annotate $(UPGRADE) pyproject.toml requirements/build.in
+COMPILE = build/lock/bin/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate $(UPGRADE)
+LOCK = $(COMPILE) pyproject.toml requirements/build.in
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test lint lint-style lint-types lint-imports lint-containers format bench bench-smoke lock clean
@@ -63,9 +64,10 @@ lock: build/lock/bin/uv ## write requirements/ anew from pyproject.toml; UPGRADE
 	$(LOCK) --output-file requirements/runtime.txt
 	$(LOCK) --extra embedded --output-file requirements/embedded.txt
 	$(LOCK) --extra embedded --extra dev --output-file requirements/dev.txt
+	$(COMPILE) requirements/compiler.in --output-file requirements/compiler.txt
 
 clean: ## remove the environment, what the tools keep, and the demo's data
-	rm -rf $(VENV) build .clearcall *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dsp/native/*.so .clearcall *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # -- The environment: exact versions, checked by hash. The demo needs less than development does, and gets less.
 
@@ -74,15 +76,31 @@ $(BIN)/python:
 		"or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.embedded: requirements/embedded.txt pyproject.toml | $(BIN)/python
-	@test -f $(VENV)/.dev || echo "Making the environment in $(VENV): about a minute the first time."
+$(VENV)/.packages: requirements/embedded.txt | $(BIN)/python
+	@test -f $@ || echo "Making the environment in $(VENV): about a minute the first time."
 	$(BIN)/pip install --quiet --require-hashes --requirement requirements/embedded.txt
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.dev: requirements/dev.txt $(VENV)/.embedded
+# Clearcall itself: its files stay where they are; what is built is the kernels.
+$(VENV)/.embedded: pyproject.toml $(KERNELS) $(VENV)/.packages
+	@$(WITH_COMPILER) $(BIN)/python -m build_backend >/dev/null 2>&1 || $(MAKE) --no-print-directory build/compiler
+	$(WITH_COMPILER) $(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.tools: requirements/dev.txt $(VENV)/.packages
 	@test -f $@ || echo "Adding the development tools to $(VENV)."
 	$(BIN)/pip install --quiet --require-hashes --requirement requirements/dev.txt
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.embedded $(VENV)/.tools
+	@touch $@
+
+# Only where the kernels are built, and only where the machine has no C compiler that works.
+WITH_COMPILER := PYTHONPATH="$(CURDIR)/build/compiler"
+build/compiler: requirements/compiler.txt
+	@echo "There is no C compiler here: taking one as a Python package, about 100 MB, into $@."
+	@rm -rf $@
+	$(BIN)/pip install --quiet --require-hashes --target $@ --requirement $<
 	@touch $@
 
 build/lock/bin/uv: requirements/lock.txt

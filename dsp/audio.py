@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +13,13 @@ from numpy.typing import NDArray
 Samples: TypeAlias = NDArray[np.float32]
 """float32, full scale +-1.0; shape (frames, channels), or (frames,) where one channel is meant."""
 
+BLOCK_FRAMES: Final = 1 << 15
+"""Frames that are worked on at a time."""
+
 
 @dataclass(frozen=True, eq=False)
 class AudioBuffer:
-    """Audio in memory."""
+    """Audio in memory; see ``dsp.stages.base.Audio``."""
 
     samples: NDArray[np.float32]
     """Shape (frames, channels); full scale is +-1.0."""
@@ -37,29 +41,24 @@ class AudioBuffer:
         """Length in seconds."""
         return self.frames / self.sample_rate_hz
 
-    def silenced(self, pauses: tuple[Pause, ...]) -> AudioBuffer:
-        """Give the same audio with nothing in the pauses."""
-        if not pauses:
-            return self
-        return self.with_samples(
-            np.where(paused(self.frames, self.sample_rate_hz, pauses)[:, None], 0.0, self.samples)
-        )
+    def blocks(self, frames: int = BLOCK_FRAMES) -> Iterator[Samples]:
+        """Give the samples from the first frame on, so many at a time; shape (frames, channels), Fortran order."""
+        for start in range(0, self.frames, frames):
+            yield self.read(range(self.channels), start, min(frames, self.frames - start))
 
-    def with_samples(self, samples: Samples) -> AudioBuffer:
-        """Give the same audio with other samples of the same shape."""
-        if samples.shape != self.samples.shape:
-            raise ValueError(f"samples: shape {self.samples.shape} wanted, got {samples.shape}")
-        return AudioBuffer(np.ascontiguousarray(samples, dtype=np.float32), self.sample_rate_hz)
+    def read(self, channels: Sequence[int], start: int, frames: int) -> Samples:
+        """Give some frames of some channels; shape (frames, channels), Fortran order."""
+        return np.asfortranarray(self.samples[start : start + frames, list(channels)])
 
 
 @dataclass(frozen=True)
 class Encoding:
     """How to read a file that has no header."""
 
-    format: Literal["slin", "ulaw", "alaw", "gsm"]
-    """``slin`` (signed 16 bit little endian), ``ulaw``, ``alaw`` or ``gsm`` (06.10)."""
+    format: Literal["slin", "ulaw", "alaw", "gsm", "g722"]
+    """``slin`` (signed 16 bit little endian), ``ulaw``, ``alaw``, ``gsm`` (06.10) or ``g722`` (64 kbit/s, mono)."""
     sample_rate_hz: int = 8000
-    """Frames a second."""
+    """Frames a second; of ``g722`` it is not read: that has 16,000, and telephony has long called it 8,000."""
     channels: int = 1
     """Channels, interleaved."""
 
@@ -108,10 +107,10 @@ class Source:
 class Limits:
     """What a recording may ask for; checked before memory is taken."""
 
-    max_duration_s: float = 7200.0
-    """Longest recording."""
-    max_samples: int = 700_000_000
-    """Most frames times channels: two hours of 48 kHz stereo. A float32 each, several times over."""
+    max_duration_s: float = 43_200.0
+    """Longest recording: 12 h."""
+    max_samples: int = 4_200_000_000
+    """Most frames times channels: 12 h of 48 kHz stereo. On the scratch disk a sample takes up to 8 bytes."""
     max_channels: int = 8
     """Most channels."""
     min_sample_rate_hz: int = 8_000
@@ -120,12 +119,27 @@ class Limits:
     """Highest sample rate."""
 
 
-def paused(frames: int, sample_rate_hz: int, pauses: tuple[Pause, ...]) -> NDArray[np.bool_]:
-    """Tell which frames lie in a pause, shape (frames,)."""
+def paused(
+    frames: int, sample_rate_hz: int, pauses: tuple[Pause, ...], *, start: int = 0
+) -> NDArray[np.bool_]:
+    """Tell which of some frames, from ``start`` on, lie in a pause; shape (frames,)."""
     inside = np.zeros(frames, dtype=np.bool_)
     for pause in pauses:
-        start, end = (
-            min(max(seconds, 0.0) * sample_rate_hz, float(frames)) for seconds in (pause.start_s, pause.end_s)
+        first, last = (
+            min(max(seconds * sample_rate_hz - start, 0.0), float(frames))
+            for seconds in (pause.start_s, pause.end_s)
         )
-        inside[int(start) : int(np.ceil(end))] = True
+        inside[int(first) : int(np.ceil(last))] = True
     return inside
+
+
+def counted_runs(
+    frames: int, sample_rate_hz: int, pauses: tuple[Pause, ...], *, start: int = 0
+) -> Iterator[tuple[int, int]]:
+    """Give the runs that lie in no pause among some frames from ``start`` on, as places relative to ``start``."""
+    if not pauses:
+        yield 0, frames
+        return
+    counted = ~paused(frames, sample_rate_hz, pauses, start=start)
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], counted, [False])).astype(np.int8)))
+    yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)

@@ -1,87 +1,78 @@
-"""Loudness after ITU-R BS.1770-5 and EBU Tech 3342."""
+"""Loudness after ITU-R BS.1770-5, EBU Tech 3341 and EBU Tech 3342."""
 
 from __future__ import annotations
 
+import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import cache
+from math import ceil
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dsp.audio import Pause, Samples, paused
+from dsp.audio import Pause, Samples
 from dsp.k_weighting import k_weighting
+from dsp.native import library, pointer
 
 _ABSOLUTE_GATE_LUFS: Final = -70.0
 _RELATIVE_GATE_LU: Final = -10.0
 _RANGE_GATE_LU: Final = -20.0
 _OFFSET: Final = -0.691  # BS.1770-5, annex 1, equation 2
 _STEP_S: Final = 0.1  # 400 ms blocks overlap by 75 %
-_FILTERED_STEPS: Final = 256  # filtered at once: 26 s, which stay within the processor's cache
-_BLOCK_STEPS, _SHORT_TERM_STEPS, _RANGE_STEPS = 4, 30, 10
+_REMEMBERED: Final = 12  # values, by the kernel, of each channel
+_MOMENTARY_STEPS, _SHORT_TERM_STEPS, _RANGE_STEPS = 4, 30, 10
 
 
 @dataclass(frozen=True)
 class Loudness:
-    """Loudness of a programme.
-
-    Attributes
-    ----------
-        integrated_lufs: gated loudness in LUFS; None under 400 ms or below -70 LUFS, where it is undefined.
-        range_lu: loudness range in LU; None under 3 s or below the gate.
-    """
+    """Loudness of a programme."""
 
     integrated_lufs: float | None
+    """Gated loudness in LUFS; None under 400 ms or below -70 LUFS, where it is undefined."""
     range_lu: float | None
+    """Loudness range in LU; None under 3 s or below the gate."""
+    momentary_max_lufs: float | None
+    """Greatest loudness of 400 ms in LUFS; None under 400 ms and for digital silence."""
+    short_term_max_lufs: float | None
+    """Greatest loudness of 3 s in LUFS; None under 3 s and for digital silence."""
 
 
 @dataclass(frozen=True, eq=False)
-class Weighted:
-    """K-weighted audio, from which every loudness is read.
+class Energies:
+    """Mean square of the K-weighted samples in steps of 100 ms, from which every loudness is read."""
 
-    Attributes
-    ----------
-        sample_rate_hz: frames a second.
-        power: square of the weighted samples, all channels added with weight 1.0, shape (frames,).
-        energies: mean square in steps of 100 ms, shape (steps, channels); whole steps only.
-        counted: which steps lie outside the pauses, shape (steps,).
-    """
-
-    sample_rate_hz: int
-    power: NDArray[np.float32]
-    energies: NDArray[np.float64]
+    steps: NDArray[np.float64]
+    """Shape (channels, steps); whole steps only."""
     counted: NDArray[np.bool_]
+    """Which steps lie outside the pauses, shape (steps,)."""
+    peaks: NDArray[np.float32]
+    """Greatest magnitude among each step's samples, before the weighting; shape (channels, steps)."""
 
-    def loudness(self, channel: int | None = None) -> Loudness:
-        """Loudness of one channel as a mono programme, or of all together."""
-        total = self.energies.sum(axis=1) if channel is None else self.energies[:, channel]
-        return Loudness(self._integrated(total), self._range(total))
+    def loudness(self, channels: Sequence[int] | None = None) -> Loudness:
+        """Loudness of some channels, or of all, together; each has the weight 1.0."""
+        total = self._total(channels)
+        return Loudness(
+            integrated_lufs=self._integrated(total),
+            range_lu=self._range(total),
+            momentary_max_lufs=self._greatest(total, _MOMENTARY_STEPS),
+            short_term_max_lufs=self._greatest(total, _SHORT_TERM_STEPS),
+        )
 
-    def integrated_lufs(
-        self,
-        gain_db: float = 0.0,
-        turned: NDArray[np.intp] | None = None,
-        factors: NDArray[np.float64] | None = None,
-    ) -> float | None:
-        """Integrated loudness of all channels in LUFS; None where it is undefined.
+    def integrated_lufs(self, channels: Sequence[int] | None = None) -> float | None:
+        """Integrated loudness of some channels, or of all, together; None where it is undefined."""
+        return self._integrated(self._total(channels))
 
-        Parameters
-        ----------
-        gain_db
-            A gain to think of. It does not just add to the loudness: quiet blocks pass the absolute gate with it.
-        turned, factors
-            Frames, ascending, whose power is to be taken times a factor.
-        """
-        total = self.energies.sum(axis=1)
-        if turned is not None and factors is not None:
-            frames = _step_frames(self.sample_rate_hz)
-            inside = turned[: np.searchsorted(turned, total.size * frames)]
-            lost = self.power[inside] * (1.0 - factors[: inside.size])
-            total = np.maximum(total - np.bincount(inside // frames, lost, total.size) / frames, 0.0)
-        return self._integrated(total * 10 ** (gain_db / 10))
+    def _total(self, channels: Sequence[int] | None) -> NDArray[np.float64]:
+        total: NDArray[np.float64] = (self.steps if channels is None else self.steps[list(channels)]).sum(
+            axis=0
+        )
+        return total
 
     def _integrated(self, total: NDArray[np.float64]) -> float | None:
         """BS.1770-5, annex 1, equations 3 to 7: 400 ms blocks, absolute gate, relative gate."""
-        blocks = self._blocks(total, _BLOCK_STEPS)
+        blocks = self._blocks(total, _MOMENTARY_STEPS)
         above = blocks[blocks > _power(_ABSOLUTE_GATE_LUFS)]
         if above.size == 0:
             return None
@@ -102,50 +93,93 @@ class Weighted:
         low, high = np.percentile(gated, [10, 95], method="nearest")
         return 10 * float(np.log10(high / low))
 
+    def _greatest(self, total: NDArray[np.float64], steps: int) -> float | None:
+        """EBU Tech 3341, section 2.2: the greatest reading of a window that moves by 100 ms."""
+        most = float(self._blocks(total, steps).max(initial=0.0))
+        return _level(most) if most > 0.0 else None
+
     def _blocks(self, total: NDArray[np.float64], steps: int, *, every: int = 1) -> NDArray[np.float64]:
         """Mean of each run of steps, from every so many on, of which none lies in a pause."""
         if total.size < steps:
             return np.empty(0)
-        whole = _moving_sum(self.counted.astype(np.float64), steps) > steps - 0.5
-        whole[np.arange(whole.size) % every != 0] = False
-        means: NDArray[np.float64] = np.maximum(_moving_sum(total, steps), 0.0)[whole] / steps
+        last = total.size - steps + 1
+        whole = np.logical_and.reduce([self.counted[i : last + i] for i in range(steps)])
+        sums = np.cumsum(np.concatenate(([0.0], total)))
+        means: NDArray[np.float64] = (
+            np.maximum(sums[steps:] - sums[:-steps], 0.0)[::every][whole[::every]] / steps
+        )
         return means
 
 
-def weighted(samples: Samples, sample_rate_hz: int, pauses: tuple[Pause, ...] = ()) -> Weighted:
-    """K-weight audio, shape (frames, channels); pauses are filtered with the rest and left out of every block."""
-    # Imported late: who only reads a chain, whose stages name this module, need not carry scipy.
-    from scipy.signal import sosfilt  # noqa: PLC0415
+class EnergyMeter:
+    """K-weights a stream and gathers its ``Energies``.
 
-    frames, channels = samples.shape
-    step = _step_frames(sample_rate_hz)
-    steps, block = frames // step, step * _FILTERED_STEPS
-    power = np.zeros(frames, dtype=np.float32)
-    energies = np.empty((steps, channels))
-    for channel in range(channels):
-        state = np.zeros((2, 2))
-        for start in range(0, frames, block):
-            part = samples[start : start + block, channel].astype(np.float64)
-            filtered, state = sosfilt(k_weighting(sample_rate_hz), part, zi=state)
-            np.square(filtered, out=filtered)
-            power[start : start + block] += filtered
-            whole = filtered.size // step
-            energies[start // step :][:whole, channel] = (
-                filtered[: whole * step].reshape(whole, step).mean(axis=1)
-            )
-    left_out = paused(frames, sample_rate_hz, pauses)[: steps * step].reshape(steps, step)
-    counted: NDArray[np.bool_] = np.logical_not(left_out.any(axis=1))
-    return Weighted(sample_rate_hz, power, energies, counted)
+    Pauses are filtered with the rest, and left out of every loudness.
+
+    Parameters
+    ----------
+    sample_rate_hz
+        Frames a second.
+    channels
+        Channels side by side.
+    pauses
+        Stretches that do not count.
+    """
+
+    def __init__(self, sample_rate_hz: int, channels: int, pauses: tuple[Pause, ...] = ()) -> None:
+        self._step = step_frames(sample_rate_hz)
+        self._rate_hz = sample_rate_hz
+        self._pauses = pauses
+        self._coefficients = _as_kernel_takes_them(sample_rate_hz)
+        self._state = np.zeros((channels, _REMEMBERED))
+        self._sums = np.zeros((channels, 2))
+        self._channels = channels
+        self._frames = 0
+        self._tops = np.zeros(channels, dtype=np.float32)
+        self._ended: list[tuple[NDArray[np.float64], NDArray[np.float32]]] = []
+
+    def push(self, block: Samples) -> None:
+        """Take the next frames, shape (frames, channels)."""
+        block = np.asfortranarray(block)
+        filled = self._frames % self._step
+        energies = np.empty((self._channels, (filled + len(block)) // self._step))
+        peaks = np.empty(energies.shape, dtype=np.float32)
+        _kernel()(
+            pointer(block),
+            len(block),
+            self._channels,
+            len(block),
+            pointer(self._coefficients),
+            self._step,
+            pointer(self._state),
+            pointer(self._sums),
+            pointer(self._tops),
+            filled,
+            pointer(energies),
+            pointer(peaks),
+            energies.shape[1],
+        )
+        self._frames += len(block)
+        self._ended.append((energies, peaks))
+
+    def finish(self) -> Energies:
+        """Give what was gathered; what follows the last whole step counts nowhere."""
+        none = np.empty((self._channels, 0))
+        steps = np.concatenate([none, *(energies for energies, _ in self._ended)], axis=1)
+        peaks = np.concatenate([none.astype(np.float32), *(peaks for _, peaks in self._ended)], axis=1)
+        counted = np.ones(steps.shape[1], dtype=np.bool_)
+        for pause in self._pauses:
+            # As far as frames go that lie in the pause, even partly; see ``dsp.audio.paused``.
+            first = int(min(max(pause.start_s * self._rate_hz, 0.0), self._frames))
+            last = ceil(min(max(pause.end_s * self._rate_hz, 0.0), self._frames))
+            if first < last:
+                counted[first // self._step : -(-last // self._step)] = False
+        return Energies(steps, counted, peaks)
 
 
-def _step_frames(sample_rate_hz: int) -> int:
+def step_frames(sample_rate_hz: int) -> int:
+    """Frames of a step of 100 ms."""
     return round(_STEP_S * sample_rate_hz)
-
-
-def _moving_sum(values: NDArray[np.float64], length: int) -> NDArray[np.float64]:
-    sums = np.cumsum(np.concatenate(([0.0], values)))
-    moving: NDArray[np.float64] = sums[length:] - sums[:-length]
-    return moving
 
 
 def _level(power: float) -> float:
@@ -154,3 +188,25 @@ def _level(power: float) -> float:
 
 def _power(lufs: float) -> float:
     return float(10 ** ((lufs - _OFFSET) / 10))
+
+
+@cache
+def _as_kernel_takes_them(sample_rate_hz: int) -> NDArray[np.float64]:
+    """Each section as the kernel's ``b0`` to ``b4``, ``c2``, ``c4``; shape (2, 7)."""
+    taken = []
+    for b0, b1, b2, _, a1, a2 in k_weighting(sample_rate_hz):
+        other = np.array([1.0, -a1, a2])
+        denominator = np.convolve([1.0, a1, a2], other)
+        taken.append([*np.convolve([b0, b1, b2], other), denominator[2], denominator[4]])
+    return np.array(taken)
+
+
+@cache
+def _kernel() -> Any:
+    kernel, size, address = library().cc_k_weigh, ctypes.c_size_t, ctypes.c_void_p
+    kernel.argtypes = (
+        *(address, size, size, size, address, size),
+        *(address, address, address, size, address, address, size),
+    )
+    kernel.restype = None
+    return kernel

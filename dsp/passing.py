@@ -1,4 +1,4 @@
-"""Filters for what a stage has nothing to do with: the samples pass, bit for bit and in time."""
+"""Filters that let channels pass, and that keep channels in step which go different ways."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dsp.streams import Filter
 
 
 class Untouched:
-    """Lets everything pass."""
+    """Lets everything pass, bit for bit."""
 
     def __init__(self, channels: int) -> None:
         self._channels = channels
@@ -26,30 +26,42 @@ class Untouched:
         return np.empty((0, self._channels), dtype=np.float32, order="F")
 
 
-class SomeChannels:
-    """Runs some of the channels through a filter, and keeps the others in step with what it holds back."""
+class Abreast:
+    """Sends groups of channels through filters of their own, and keeps them in step.
 
-    def __init__(self, through: Filter, chosen: Sequence[int], channels: int) -> None:
-        self._through = through
-        self._chosen = list(chosen)
-        self._others = [index for index in range(channels) if index not in self._chosen]
-        self._waiting = FrameQueue(len(self._others))
+    Parameters
+    ----------
+    parts
+        Channels, ascending, and their filter; every channel is in one part.
+    """
+
+    def __init__(self, parts: Sequence[tuple[Sequence[int], Filter]]) -> None:
+        self._parts = [(list(channels), through, FrameQueue(len(channels))) for channels, through in parts]
+        self._channels = sum(len(channels) for channels, _ in parts)
 
     def push(self, block: Samples) -> Samples:
-        """Take the next frames of all channels; give those that the filter has done."""
-        self._waiting.push(block[:, self._others])
-        return self._together(self._through.push(np.asfortranarray(block[:, self._chosen])))
+        """Take the next frames of all channels; give those that every filter has done."""
+        for channels, through, done in self._parts:
+            done.push(through.push(_columns(block, channels)))
+        return self._in_step()
 
     def finish(self) -> Samples:
-        """Give the frames that the filter held back, and the other channels' beside them."""
-        return self._together(self._through.finish())
+        """Give the frames that the filters held back."""
+        for _, through, done in self._parts:
+            done.push(through.finish())
+        return self._in_step()
 
-    def _together(self, done: Samples) -> Samples:
-        shape = (len(done), len(self._chosen) + len(self._others))
-        block: Samples = np.empty(shape, dtype=np.float32, order="F")
-        block[:, self._chosen] = done
-        block[:, self._others] = self._waiting.take(len(done))
+    def _in_step(self) -> Samples:
+        frames = min(len(done) for _, _, done in self._parts)
+        block: Samples = np.empty((frames, self._channels), dtype=np.float32, order="F")
+        for channels, _, done in self._parts:
+            block[:, channels] = done.take(frames)
         return block
+
+
+def abreast(parts: Sequence[tuple[Sequence[int], Filter]]) -> Filter:
+    """Give one filter for parts that make up all channels: ``Abreast``, or the only part's own filter."""
+    return parts[0][1] if len(parts) == 1 else Abreast(parts)
 
 
 def through(wanted: Filter | None, chosen: Sequence[int], channels: int) -> Filter:
@@ -66,4 +78,13 @@ def through(wanted: Filter | None, chosen: Sequence[int], channels: int) -> Filt
     """
     if wanted is None:
         return Untouched(channels)
-    return wanted if len(chosen) == channels else SomeChannels(wanted, chosen, channels)
+    others = [index for index in range(channels) if index not in chosen]
+    return abreast([(chosen, wanted), (others, Untouched(len(others)))] if others else [(chosen, wanted)])
+
+
+def _columns(block: Samples, channels: list[int]) -> Samples:
+    """Some channels of a block: a view where they lie side by side."""
+    first, last = channels[0], channels[-1]
+    if last - first + 1 == len(channels):
+        return block[:, first : last + 1]
+    return np.asfortranarray(block[:, channels])

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import ctypes
 from functools import cache
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dsp.audio import Samples
+from dsp.audio import Pause, Samples, counted_runs
+from dsp.native import library, pointer
 
-# Flat within 0.005 dB up to 0.9 of half the sample rate: 3.6 kHz of telephony's 4.
-_HALF_TAPS = 20
-_KAISER_BETA = 6.0
-# What is worked on at once stays within the processor's cache.
-_BLOCK_FRAMES = 1 << 12
-_GATHERED_FRAMES = 1 << 13
-
-
+# Windowed sinc, flat within 0.005 dB up to 0.9 of half the sample rate: 3.6 kHz of telephony's 4.
+_BEFORE, _AFTER = 19, 20
+_TAPS: Final = _BEFORE + 1 + _AFTER
+_LANES: Final = 16
+_KAISER_BETA: Final = 6.0
 _NARROW_HZ, _WIDE_HZ = 16_000, 44_100
+
+
+class Interpolator(ctypes.Structure):
+    """``struct interpolator`` of dsp/native/true_peak.h."""
+
+    _fields_ = (
+        ("taps", ctypes.c_float * (_TAPS * _LANES)),
+        ("greatest", ctypes.c_float * _TAPS),
+        ("bound", ctypes.c_float),
+    )
 
 
 def oversampling(sample_rate_hz: int) -> int:
@@ -31,64 +40,75 @@ def oversampling(sample_rate_hz: int) -> int:
     return 8 if sample_rate_hz < _WIDE_HZ else 4
 
 
-def inter_sample_peaks(channel: Samples, sample_rate_hz: int, *, of_interest: float = 0.0) -> Samples:
-    """Greatest magnitude from each sample up to the next.
+@cache
+def interpolator(sample_rate_hz: int) -> Interpolator:
+    """Taps for each place from a sample up to the next; of the first place, the sample itself."""
+    factor = oversampling(sample_rate_hz)
+    offsets = np.arange(-_BEFORE, _AFTER + 1)[:, None]
+    distance = np.arange(factor)[None, :] / factor - offsets
+    half = _TAPS // 2
+    window = np.i0(_KAISER_BETA * np.sqrt(np.maximum(0.0, 1 - (distance / half) ** 2))) / np.i0(_KAISER_BETA)
+    places = np.sinc(distance) * window
+    taps = np.zeros((_TAPS, _LANES), dtype=np.float32)
+    taps[:, :factor] = places / places.sum(axis=0)
+    made = Interpolator()
+    made.taps[:] = taps.ravel().tolist()
+    made.greatest[:] = np.abs(taps).max(axis=1).tolist()
+    # A hair above what rounding can add.
+    made.bound = float(np.abs(taps).sum(axis=0).max()) * 1.0001
+    return made
+
+
+class TruePeakMeter:
+    """Greatest magnitude of each channel, on and between its samples, outside the pauses.
 
     Parameters
     ----------
-    channel
-        Shape (frames,), full scale +-1.0.
     sample_rate_hz
         Decides how often to look between samples.
-    of_interest
-        Linear magnitude. Where no value between the samples can reach it, the sample's own magnitude is given:
-        nothing is interpolated there, which is most of a recording.
-
-    Returns
-    -------
-    Shape (frames,).
+    channels
+        Channels side by side.
+    pauses
+        Stretches that do not count.
     """
-    peaks = np.abs(channel)
-    taps = _interpolators(oversampling(sample_rate_hz))
-    # |sum of tap x sample| <= sum of |tap| x |sample|, with each place's greatest |tap| over all fractions.
-    greatest = np.abs(taps).max(axis=1)[::-1]
-    total = float(greatest.sum())
-    padded = _padded(channel)
-    for start in range(0, channel.size, _BLOCK_FRAMES):
-        around = np.abs(padded[start : start + _BLOCK_FRAMES + 2 * _HALF_TAPS - 1])
-        if float(around.max()) * total <= of_interest:
-            continue
-        candidates = start + np.flatnonzero(np.convolve(around, greatest, "valid") > of_interest)
-        peaks[candidates] = np.maximum(peaks[candidates], _between(padded, taps, candidates))
-    return peaks
 
+    def __init__(self, sample_rate_hz: int, channels: int, pauses: tuple[Pause, ...] = ()) -> None:
+        self._rate_hz = sample_rate_hz
+        self._pauses = pauses
+        self._interpolator = interpolator(sample_rate_hz)
+        self._channels = channels
+        self._held = np.zeros((_BEFORE, channels), dtype=np.float32, order="F")
+        self._looked = 0  # frames looked at
+        self._peaks = np.zeros(channels, dtype=np.float32)
 
-def peaks_at(channel: Samples, sample_rate_hz: int, frames: NDArray[np.intp]) -> Samples:
-    """Greatest magnitude from some samples up to the next ones; shape of ``frames``."""
-    taps = _interpolators(oversampling(sample_rate_hz))
-    return np.maximum(np.abs(channel[frames]), _between(_padded(channel), taps, frames))
+    def push(self, block: Samples) -> None:
+        """Take the next frames, shape (frames, channels)."""
+        self._look(block, held_back=_AFTER)
 
+    def finish(self) -> Samples:
+        """Give the greatest magnitude of each channel, linear, shape (channels,)."""
+        self._look(self._held[:0], held_back=0)
+        return self._peaks
 
-def _padded(channel: Samples) -> Samples:
-    return np.pad(channel, (_HALF_TAPS - 1, _HALF_TAPS))
-
-
-def _between(padded: Samples, taps: NDArray[np.float32], frames: NDArray[np.intp]) -> Samples:
-    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * _HALF_TAPS)
-    peaks = np.empty(frames.size, dtype=np.float32)
-    for start in range(0, frames.size, _GATHERED_FRAMES):
-        chosen = slice(start, start + _GATHERED_FRAMES)
-        peaks[chosen] = np.abs(taps.T @ windows[frames[chosen]].T).max(axis=0)
-    return peaks
+    def _look(self, block: Samples, held_back: int) -> None:
+        """Look from each frame behind the history up to the next, but for the last ones."""
+        known = len(self._held) + len(block)
+        sound = np.zeros((known + _TAPS + _LANES, self._channels), dtype=np.float32, order="F")
+        sound[: len(self._held)] = self._held
+        sound[len(self._held) : known] = block
+        frames = max(known - _BEFORE - held_back, 0)
+        for start, stop in counted_runs(frames, self._rate_hz, self._pauses, start=self._looked):
+            for channel in range(self._channels):
+                at = pointer(sound, channel * len(sound) + _BEFORE + start)
+                most = float(self._peaks[channel])
+                self._peaks[channel] = _kernel()(ctypes.byref(self._interpolator), at, stop - start, most)
+        self._looked += frames
+        self._held = sound[frames:known].copy(order="F")
 
 
 @cache
-def _interpolators(factor: int) -> NDArray[np.float32]:
-    """Windowed-sinc taps for each place between two samples, shape (2 * _HALF_TAPS, factor - 1)."""
-    offsets = np.arange(-_HALF_TAPS + 1, _HALF_TAPS + 1)[:, None]
-    fractions = np.arange(1, factor)[None, :] / factor
-    distance = fractions - offsets
-    window = np.i0(_KAISER_BETA * np.sqrt(np.maximum(0.0, 1 - (distance / _HALF_TAPS) ** 2)))
-    taps = np.sinc(distance) * window / np.i0(_KAISER_BETA)
-    normalized: NDArray[np.float32] = (taps / taps.sum(axis=0)).astype(np.float32)
-    return normalized
+def _kernel() -> ctypes._NamedFuncPointer:
+    kernel = library().cc_true_peak
+    kernel.argtypes = (ctypes.POINTER(Interpolator), ctypes.c_void_p, ctypes.c_size_t, ctypes.c_float)
+    kernel.restype = ctypes.c_float
+    return kernel

@@ -9,6 +9,9 @@ from __future__ import annotations
 import ctypes
 from functools import cache
 from importlib.util import find_spec
+from typing import Any
+
+from numpy.typing import NDArray
 
 
 @cache
@@ -26,3 +29,8 @@ def library() -> ctypes.CDLL:
             "The kernels in dsp/native are not built: run `make venv`, or `pip install` the project."
         )
     return ctypes.CDLL(found.origin)
+
+
+def pointer(array: NDArray[Any], element: int = 0) -> int:
+    """Address of an element of an array by its place in memory; the caller keeps the array alive."""
+    return int(array.ctypes.data) + element * array.itemsize

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from dsp.audio import Pause, Samples
 from dsp.report import DenoiseOutcome, ReportWarning
-from dsp.speech import Decision
 from dsp.streams import Filter
+
+if TYPE_CHECKING:
+    from dsp.loudness import Energies
+    from dsp.speech import Decision
 
 
 class Strict(BaseModel):
@@ -23,6 +32,17 @@ class Strict(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+    added: ClassVar[frozenset[str]] = frozenset()
+    """Fields that are not written while they have their default: chains from before they existed keep their digest."""
+
+    @model_serializer(mode="wrap")
+    def _without_added(self, told: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = told(self)
+        for name in self.added:
+            if getattr(self, name) == type(self).model_fields[name].default:
+                fields.pop(name, None)
+        return fields
 
     @model_validator(mode="before")
     @classmethod
@@ -93,15 +113,20 @@ class Audio(Protocol):
     def blocks(self) -> Iterator[Samples]:
         """The samples from the first frame on; float32, shape (frames, channels), Fortran order."""
 
+    def read(self, channels: Sequence[int], start: int, frames: int) -> Samples:
+        """Some frames of some channels; float32, shape (frames, channels), Fortran order."""
+
 
 @dataclass
 class Context:
     """What a stage may know beside the samples, and where it says what it did."""
 
     audio: Audio
-    """What will go through the filter: the same rate, channels and frames."""
+    """The recording before any stage: the rate, channels and frames of what will go through the filter."""
     decisions: tuple[Decision, ...]
-    """Speech against noise in each channel of the recording before any stage."""
+    """Speech against noise in each of its channels."""
+    energies: Energies
+    """What its loudness is read from."""
     linked: bool = False
     """Whether all channels are levelled by one gain, or each on its own."""
     pauses: tuple[Pause, ...] = ()
@@ -110,3 +135,8 @@ class Context:
     """The denoiser's outcome of each channel; empty until one was opened."""
     warnings: list[ReportWarning] = field(default_factory=list)
     """What people should know of what the stages did."""
+
+
+def together(channels: int, *, linked: bool) -> list[tuple[int, ...]]:
+    """All channels as one group, or each as its own."""
+    return [tuple(range(channels))] if linked else [(index,) for index in range(channels)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,8 @@ import pytest
 import soundfile
 
 from dsp import ChannelInfo, Encoding, Limits, Source, probe_duration_s
-from dsp.audio import Samples
-from dsp.decode import Decoded, decode
+from dsp.audio import AudioBuffer, Samples
+from dsp.decode import opened
 from dsp.errors import (
     EmptyFile,
     NoAudio,
@@ -24,6 +26,7 @@ from dsp.errors import (
     UnsupportedContainer,
     UnsupportedSampleRate,
 )
+from dsp.report import InputInfo, ReportWarning
 
 RATE_HZ = 8_000
 SECONDS = 2.5
@@ -45,6 +48,30 @@ def _encoded(container: str, subtype: str | None = None, **options: Any) -> byte
         file, _sound() if samples is None else samples, rate_hz, format=container, subtype=subtype, **options
     )
     return file.getvalue()
+
+
+@dataclass(frozen=True)
+class Decoded:
+    audio: AudioBuffer
+    info: InputInfo
+    warnings: tuple[ReportWarning, ...]
+
+
+def decode(source: Source, *, limits: Limits) -> Decoded:
+    """Read a recording whole; what holds of every recording is checked on the way."""
+    with opened(source, limits=limits) as recording:
+        blocks = list(recording.blocks())
+        for block in blocks:
+            assert block.dtype == np.float32
+            assert block.shape[1] == recording.channels
+            assert block.flags.f_contiguous
+        samples = np.concatenate(blocks)
+        if recording.exact_bits is not None:
+            scaled = samples * 2.0 ** (recording.exact_bits - 1)
+            assert (scaled == np.rint(scaled)).all()
+        assert recording.info.frames == len(samples)
+        assert recording.info.sha256 == hashlib.sha256(source.path.read_bytes()).hexdigest()
+        return Decoded(AudioBuffer(samples, recording.sample_rate_hz), recording.info, recording.warnings)
 
 
 def _decoded(tmp_path: Path, content: bytes, name: str = "call.bin", **told: Any) -> Decoded:
