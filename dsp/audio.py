@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -19,7 +19,7 @@ BLOCK_FRAMES: Final = 1 << 15
 
 @dataclass(frozen=True, eq=False)
 class AudioBuffer:
-    """Audio in memory."""
+    """Audio in memory; see ``dsp.stages.base.Audio``."""
 
     samples: NDArray[np.float32]
     """Shape (frames, channels); full scale is +-1.0."""
@@ -40,6 +40,15 @@ class AudioBuffer:
     def duration_s(self) -> float:
         """Length in seconds."""
         return self.frames / self.sample_rate_hz
+
+    def blocks(self, frames: int = BLOCK_FRAMES) -> Iterator[Samples]:
+        """Give the samples from the first frame on, so many at a time; shape (frames, channels), Fortran order."""
+        for start in range(0, self.frames, frames):
+            yield self.read(range(self.channels), start, min(frames, self.frames - start))
+
+    def read(self, channels: Sequence[int], start: int, frames: int) -> Samples:
+        """Give some frames of some channels; shape (frames, channels), Fortran order."""
+        return np.asfortranarray(self.samples[start : start + frames, list(channels)])
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from dsp.preparing import Preparation, Prepared
 from dsp.rendering import Rendering
 from dsp.report import ChainRef, CleanReport, Engine, MeasureReport, RenditionReport, ReportWarning
 from dsp.scratch import ScratchAudio
+from dsp.speech import speech_levels
 
 _DEFAULT_LIMITS: Final = Limits()
 
@@ -145,6 +146,7 @@ def _decoded(
         decisions=measured.decisions,
         pauses=source.pauses,
         muted=muted,
+        noisy=tuple(not speech_levels(decision).is_clean for decision in measured.decisions),
     )
     return prepared, measured
 

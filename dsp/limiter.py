@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
@@ -15,10 +16,24 @@ from dsp.audio import Samples
 from dsp.native import library, pointer
 from dsp.true_peak import Interpolator, interpolator
 
-ATTACK_S: Final = 0.005
-"""How long before a peak the gain begins to fall."""
-RELEASE_S: Final = 0.060
-"""How long after a peak the gain is back."""
+
+@dataclass(frozen=True)
+class Ballistics:
+    """How the gain moves around a peak."""
+
+    attack_s: float
+    """How long before a peak it begins to fall."""
+    release_s: float
+    """How long after a peak it is back."""
+    passes: int
+    """How often what is left over the threshold is limited again: a gain that moves fast makes new peaks."""
+
+
+SMOOTH: Final = Ballistics(attack_s=0.005, release_s=0.020, passes=1)
+"""For clean speech: what the gain does to the sound lies close to it, and is masked."""
+FAST: Final = Ballistics(attack_s=0.000_5, release_s=0.000_5, passes=4)
+"""For noisy speech: touches next to nothing but the peaks; what that adds to the sound lies under the noise."""
+
 # A gain that moves shifts the peaks between samples a little: kept in hand.
 _MARGIN_DB: Final = 0.03
 _HELD_BACK_FRAMES: Final = 64  # more than what the kernel keeps beside the attack
@@ -28,8 +43,8 @@ class Limiter:
     """Multiplies channels by their gains and holds their true peaks at a ceiling by one gain curve.
 
     Where a peak, measured between the samples too, would pass the ceiling, the gain falls along half a raised cosine
-    during ``ATTACK_S`` before it, and recovers along another during ``RELEASE_S`` after it; where windows overlap the
-    lower gain holds. Frames that no peak is near are multiplied by the gain and nothing else.
+    before it, and recovers along another after it; where windows overlap the lower gain holds. Frames that no peak is
+    near are multiplied by the gain and nothing else.
 
     Parameters
     ----------
@@ -39,11 +54,46 @@ class Limiter:
         Linear gain of each channel.
     ceiling_dbtp
         True peak that is not passed, in dBTP.
+    ballistics
+        How the gain moves around a peak.
     """
 
-    def __init__(self, sample_rate_hz: int, gains: Sequence[float], *, ceiling_dbtp: float) -> None:
+    def __init__(
+        self,
+        sample_rate_hz: int,
+        gains: Sequence[float],
+        *,
+        ceiling_dbtp: float,
+        ballistics: Ballistics = SMOOTH,
+    ) -> None:
+        self._passes = [
+            _Pass(sample_rate_hz, gains if number == 0 else [1.0] * len(gains), ceiling_dbtp, ballistics)
+            for number in range(ballistics.passes)
+        ]
+
+    def push(self, block: Samples) -> Samples:
+        """See ``dsp.streams.Filter``."""
+        for once in self._passes:
+            block = once.push(block)
+        return block
+
+    def finish(self) -> Samples:
+        """See ``dsp.streams.Filter``."""
+        first, *others = self._passes
+        rest = first.finish()
+        for once in others:
+            rest = np.concatenate((once.push(rest), once.finish()))
+        return rest
+
+
+class _Pass:
+    """One limiter in the kernel."""
+
+    def __init__(
+        self, sample_rate_hz: int, gains: Sequence[float], ceiling_dbtp: float, ballistics: Ballistics
+    ) -> None:
         self._gains = np.array(gains, dtype=np.float32)
-        window, ahead, behind = _window(sample_rate_hz)
+        window, ahead, behind = _window(sample_rate_hz, ballistics)
         self._held_back = ahead + _HELD_BACK_FRAMES
         self._state = _kernels().cc_limiter_new(
             ctypes.byref(interpolator(sample_rate_hz)),
@@ -58,7 +108,6 @@ class Limiter:
         weakref.finalize(self, _kernels().cc_limiter_free, self._state)
 
     def push(self, block: Samples) -> Samples:
-        """See ``dsp.streams.Filter``."""
         block = np.asfortranarray(block)
         room = len(block) + self._held_back
         done = np.empty((room, len(self._gains)), dtype=np.float32, order="F")
@@ -68,7 +117,6 @@ class Limiter:
         return done[:count]
 
     def finish(self) -> Samples:
-        """See ``dsp.streams.Filter``."""
         done = np.empty((self._held_back, len(self._gains)), dtype=np.float32, order="F")
         return done[: _kernels().cc_limit_rest(self._state, pointer(done), self._held_back)]
 
@@ -79,9 +127,11 @@ def threshold(ceiling_dbtp: float) -> float:
 
 
 @cache
-def _window(sample_rate_hz: int) -> tuple[NDArray[np.float32], int, int]:
+def _window(sample_rate_hz: int, ballistics: Ballistics) -> tuple[NDArray[np.float32], int, int]:
     """What a peak takes of the gain around it, up to 1, with the frames before and after the peak's two."""
-    ahead, behind = round(ATTACK_S * sample_rate_hz), round(RELEASE_S * sample_rate_hz)
+    ahead, behind = (
+        round(seconds * sample_rate_hz) for seconds in (ballistics.attack_s, ballistics.release_s)
+    )
     fall = (1 - np.cos(np.pi * np.arange(1, ahead + 1) / (ahead + 1))) / 2
     rise = (1 + np.cos(np.pi * np.arange(1, behind + 1) / (behind + 1))) / 2
     return np.concatenate((fall, [1.0, 1.0], rise)).astype(np.float32), ahead, behind

@@ -32,6 +32,8 @@ class Prepared:
     """In the audio's own time."""
     muted: tuple[Pause, ...]
     """Stretches to silence, in the audio's own time."""
+    noisy: tuple[bool, ...]
+    """Whether there is noise to speak of, by channel of the audio."""
     denoise: tuple[DenoiseOutcome, ...] = ()
     """By channel; empty where the chain has no denoiser."""
     warnings: tuple[ReportWarning, ...] = ()

@@ -69,6 +69,7 @@ class Rendering:
             through, told = levelled(
                 sound.audio,
                 sound.energies,
+                noisy=sound.noisy,
                 linked=linked,
                 normalize=_of(NormalizeLoudness, self.rendition.stages),
                 limit=_of(LimitTruePeak, self.rendition.stages),
@@ -87,7 +88,7 @@ class Rendering:
             mix = block.mean(axis=1, keepdims=True, dtype=np.float32)
             audio.write(mix)
             meter.push(mix)
-        return replace(sound, audio=audio, energies=meter.finish())
+        return replace(sound, audio=audio, energies=meter.finish(), noisy=(all(sound.noisy),))
 
     def _written(self, sound: Prepared, blocks: Iterator[Samples], *, mixed: bool) -> list[_Output]:
         channels, rate_hz = sound.audio.channels, sound.audio.sample_rate_hz

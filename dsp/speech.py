@@ -4,8 +4,12 @@ Energy alone decides, in the manner of ITU-T P.56, which averages the power of a
 for noisy telephone calls. The noise is found by minimum statistics (R. Martin, IEEE Trans. Speech and Audio
 Processing 9(5), 2001): speech leaves gaps, so the median over time of the short-term minima is the noise. And the
 threshold follows from that noise and from the loudest speech, whichever asks for more, where P.56 has a fixed margin
-below the active level. On speech of known level in nine kinds of noise (telephone band, 10 dB and more above it) the
-speech level comes out within 2.5 dB and the noise within 1 dB of what was mixed, where the noise is steady.
+below the active level.
+
+On speech of known level in nine kinds of noise (telephone band, 54 calls at each ratio) the noise comes out within
+1.2 dB of the median frame of what was mixed, but for one that is itself in bursts. The speech level comes out high
+where its softer frames drown: by up to 1.1 dB at 20 dB, 1.9 dB at 15 dB, 3.1 dB at 10 dB, 5.2 dB at 5 dB. A lower
+threshold would find more of them, and speech in the noise of a car in which nobody speaks.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 FRAME_S: Final = 0.02
+CLEAN_SNR_DB: Final = 40.0
 _SILENCE: Final = 10**-9.6  # -96 dB, below the last of 16 bits: nothing is there
 _SMOOTHED_FRAMES: Final = 5  # 100 ms, so that a minimum is no accident of one frame
 _WINDOW_FRAMES: Final = 75  # 1.5 s hold a gap between words
@@ -74,6 +79,11 @@ class SpeechLevels:
         if self.speech_dbfs is None or self.noise_dbfs is None:
             return None
         return self.speech_dbfs - self.noise_dbfs
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether there is no noise to speak of: none at all, or 40 dB below the speech."""
+        return self.noise_dbfs is None or (self.snr_db is not None and self.snr_db >= CLEAN_SNR_DB)
 
 
 def decide(power: NDArray[np.float32], counted: NDArray[np.bool_], samples: int) -> Decision:
@@ -191,7 +201,9 @@ def _smoothed(power: NDArray[np.float32], begin: int, end: int) -> NDArray[np.fl
     inside = power[max(begin - reach, 0) : end + reach].astype(np.float64)
     missing = (max(reach - begin, 0), max(end + reach - power.size, 0))
     around = np.pad(inside, missing, mode="symmetric")
-    smoothed: NDArray[np.float64] = sum(around[away : away + end - begin] for away in range(2 * reach + 1))
+    smoothed = around[: end - begin].copy()
+    for away in range(1, 2 * reach + 1):
+        smoothed += around[away : away + end - begin]
     smoothed /= _SMOOTHED_FRAMES
     return smoothed
 

@@ -177,7 +177,7 @@ EACH_CPU
 static int take(struct levels *s, const float *x, int n, double *sum, double *squares) {
     d4 sums = {0}, squared = {0};
     i8x greatest = {0};
-    const i8x no_sign = {0x7fffffff, 0x7fffffff, 0x7fffffff, 0x7fffffff, 0x7fffffff, 0x7fffffff, 0x7fffffff, 0x7fffffff};
+    const i8x no_sign = ~(i8x){0} & 0x7fffffff;
     int zeros = 0, i = 0;
     for (; i + CHUNK <= n; i += CHUNK) {
         for (int k = 0; k < CHUNK; k += 4) {
@@ -197,7 +197,8 @@ static int take(struct levels *s, const float *x, int n, double *sum, double *sq
         zeros |= p == 0;
         envelope_by_chunk(s, x + i, p, q);
     }
-    double total = (sums[0] + sums[1]) + (sums[2] + sums[3]), energy = (squared[0] + squared[1]) + (squared[2] + squared[3]);
+    double total = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+    double energy = (squared[0] + squared[1]) + (squared[2] + squared[3]);
     double peak = 0, rest = 0;
     for (int k = 0; k < 8; k++)
         if (((f8)greatest)[k] > peak) peak = ((f8)greatest)[k];
@@ -285,7 +286,7 @@ static int take_between_pauses(struct levels *s, int n, double *sum, double *squ
         }
         if (pause > from)
             *zeros |= take(s, s->samples + s->frame + (from - s->position), (int)(pause - from), sum, squares);
-        if (paused) s->at_peak = 0;
+        if (pause < end) s->at_peak = 0;
         from = after;
     }
     return paused;
@@ -336,6 +337,6 @@ void cc_levels_finish(struct levels *s, struct totals *totals) {
 }
 
 int64_t cc_levels_gaps(const struct levels *s, struct gap *gaps) {
-    if (gaps) memcpy(gaps, s->gaps, (size_t)s->gaps_found * sizeof *gaps);
+    if (gaps && s->gaps) memcpy(gaps, s->gaps, (size_t)s->gaps_found * sizeof *gaps);
     return s->gaps_found;
 }

@@ -1,0 +1,89 @@
+/* The RNNoise denoiser as Python sees it: streams, and which level of processor computes them. */
+#include "rnnoise.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+typedef void rn_run(rn_stream *, const float *, float *, size_t);
+
+rn_run cc_rnnoise_run_plain;
+#if defined(__x86_64__)
+rn_run cc_rnnoise_run_avx2, cc_rnnoise_run_avx_vnni, cc_rnnoise_run_avx512;
+#endif
+
+/* Whether this processor has what a level needs. */
+int cc_rnnoise_has(int level) {
+    if (level == RN_PLAIN) return 1;
+#if defined(__x86_64__)
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx2")) return 0;
+    if (level == RN_AVX2) return 1;
+    if (level == RN_AVX_VNNI) return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+    return level == RN_AVX512 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512vnni");
+#else
+    return 0;
+#endif
+}
+
+/* The highest level that this processor has. */
+int cc_rnnoise_best(void) {
+    int level = RN_LEVELS - 1;
+    while (!cc_rnnoise_has(level)) level--;
+    return level;
+}
+
+void cc_rnnoise_run(rn_stream *stream, int level, const float *in, float *out, size_t apart) {
+#if defined(__x86_64__)
+    switch (level) {
+        case RN_AVX512: cc_rnnoise_run_avx512(stream, in, out, apart); return;
+        case RN_AVX_VNNI: cc_rnnoise_run_avx_vnni(stream, in, out, apart); return;
+        case RN_AVX2: cc_rnnoise_run_avx2(stream, in, out, apart); return;
+        default: break;
+    }
+#else
+    (void)level;
+#endif
+    cc_rnnoise_run_plain(stream, in, out, apart);
+}
+
+void cc_rnnoise_free(rn_stream *stream) { free(stream); }
+
+/* A stream of up to RN_CHANNELS channels, at rest; NULL where memory is out. Model and tables must outlive it. */
+rn_stream *cc_rnnoise_new(const rn_model *model, const rn_tables *tables, int channels, float mix) {
+    const size_t hop = tables->hop, turn = (size_t)2 * tables->bins * RN_FRAMES;
+    const size_t head = (sizeof(rn_stream) + 63) / 64 * 16; /* in floats, as what follows */
+    const size_t shared = (size_t)RN_TOGETHER * RN_FRAMES * (RN_GATES + RN_UNITS + RN_BANDS + RN_UNITS / 4);
+    const size_t filtered = (RN_FRAMES + 4) * hop + RN_MARGIN, original = (2 * RN_FRAMES + 2) * hop;
+    const size_t half_rate = RN_HISTORY + RN_FRAMES * RN_NEW, each = filtered + original + half_rate + 2 * turn + hop;
+    const size_t whole = (head + shared + channels * (each + 64)) * sizeof(float);
+    rn_stream *stream = aligned_alloc(64, (whole + 63) / 64 * 64);
+    if (!stream) return NULL;
+    memset(stream, 0, whole);
+    float *at = (float *)stream + head;
+    *stream = (rn_stream){.model = model, .tables = tables, .channels = channels, .mix = mix, .scratch = at};
+    at += shared;
+    for (int c = 0; c < channels; c++) {
+        rn_channel *one = &stream->channel[c];
+        one->spectrum = at;
+        one->filtered = one->spectrum + 2 * turn;
+        one->original = one->filtered + filtered;
+        one->half_rate = one->original + original;
+        one->overlap = one->half_rate + half_rate;
+        at += (each + 15) / 16 * 16;
+        memset(one->conv1_out, 127, 2 * RN_CONV); /* zero, as activations are kept */
+    }
+    return stream;
+}
+
+/* What the last call found for a channel: gains that the network gave, before smoothing, for each frame that was not
+ * silent (RN_FRAMES x RN_BANDS at most), and which were not. Gives how many. */
+int cc_rnnoise_gains(const rn_stream *stream, int channel, float *gains, uint8_t *active) {
+    const rn_channel *one = &stream->channel[channel];
+    memcpy(gains, one->raw_gains, sizeof one->raw_gains);
+    memcpy(active, one->active, sizeof one->active);
+    return one->count;
+}

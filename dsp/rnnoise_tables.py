@@ -1,0 +1,172 @@
+"""What RNNoise's kernels need to know about a sample rate.
+
+RNNoise works at 48 kHz in frames of 10 ms. At 8 and 16 kHz every table here is that of 48 kHz as it would be after
+resampling: bins are 50 Hz apart in any case, the window is taken at every sixth or third point, and the response of the
+resampler weighs the bins.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+NATIVE_RATES_HZ = (8000, 16000, 48000)
+FULL_RATE_HZ = 48000
+BANDS = 32
+CENTRES = np.array(
+    [0, 2, 4, 6, 8, 10, 12, 15, 18, 21, 24, 28, 32, 36, 41, 47, 53, 60, 68, 77, 87, 98, 110, 124, 140]
+    + [157, 176, 198, 223, 251, 282, 317, 356, 400]
+)
+"""Bins of 50 Hz where bands have their centres, with one more on either side (RNNoise 0.2, ``eband20ms``)."""
+ROLL_OFF_DB = {0.9125: 0.0, 0.925: -0.01, 0.9375: -0.4, 0.95: -2.83, 0.9625: -10.03}
+ROLL_OFF_DB |= {0.975: -24.93, 0.9875: -52.66, 1.0: -130.7}
+"""Response of soxr's high quality, measured with an impulse, at shares of the lower Nyquist frequency."""
+CUT_OFF = 0.9565
+"""Where that response is down by half."""
+HIGH_PASS = (-1.99599, 0.99600)
+"""Poles of RNNoise's high-pass at 48 kHz, as a polynomial."""
+TAPS = 48
+"""Of the interpolator to 24 kHz: images of what a telephone carries are down by 60 dB."""
+TAPS_KAISER = 6.0
+DELAY_TAPS = 32
+"""Of the delay by a part of a sample."""
+DELAY_KAISER = 5.0
+
+
+class Tables(ctypes.Structure):
+    """``rn_tables`` of rnnoise.h; keeps the arrays that it points to."""
+
+    _fields_ = (
+        ("hop", ctypes.c_int32),
+        ("bins", ctypes.c_int32),
+        ("stages", ctypes.c_int32),
+        ("radix", ctypes.c_int32 * 8),
+        ("twiddle", ctypes.c_void_p),
+        ("analysis", ctypes.c_void_p),
+        ("synthesis", ctypes.c_void_p),
+        ("edges", ctypes.c_int32 * (BANDS + 2)),
+        ("fall", ctypes.c_void_p),
+        ("rise", ctypes.c_void_p),
+        ("blend", ctypes.c_void_p),
+        ("pole", ctypes.c_double * 2),
+        ("gain", ctypes.c_double),
+        ("phases", ctypes.c_int32),
+        ("stride", ctypes.c_int32),
+        ("taps", ctypes.c_int32),
+        ("base", ctypes.c_void_p),
+        ("to_24k", ctypes.c_void_p),
+        ("steps", ctypes.c_int32),
+        ("delay_taps", ctypes.c_int32),
+        ("delay", ctypes.c_void_p),
+        ("dct", ctypes.c_void_p),
+    )
+    arrays: list[NDArray[Any]]
+
+
+def _window(steps: int) -> NDArray[np.float64]:
+    """Every ``steps``-th point of RNNoise's window of 960 samples (the one of Vorbis)."""
+    at = (np.arange(0, 960, steps) + 0.5) / 960
+    return np.sin(0.5 * np.pi * np.sin(np.pi * at) ** 2)
+
+
+def _bands(bins: int, steps: int) -> dict[str, NDArray[np.float64]]:
+    """Weights of the bins in the bands below and above them, and shares of the upper band's gain."""
+    fall, rise, blend = np.zeros((3, bins))
+    for low, high in zip(CENTRES[:-1], CENTRES[1:], strict=True):
+        share = np.arange(high - low) / (high - low)
+        inside = slice(low, min(high, bins))
+        share = share[: max(0, inside.stop - low)]
+        fall[inside], rise[inside], blend[inside] = 1 - share, share, share
+    if steps > 1:
+        response_db = np.interp(np.arange(bins) / (bins - 1), list(ROLL_OFF_DB), list(ROLL_OFF_DB.values()))
+        fall *= 10 ** (response_db / 10)
+        rise *= 10 ** (response_db / 10)
+    return {"fall": fall, "rise": rise, "blend": blend}
+
+
+def _high_pass(steps: int) -> tuple[NDArray[np.float64], float]:
+    """Poles, as a polynomial, and gain of the high-pass at a lower rate: poles matched, the gain equal at 1 kHz."""
+    full = np.array([1.0, *HIGH_PASS])
+    poles = np.poly(np.roots(full) ** steps).real
+
+    def response(polynomial: NDArray[np.float64], rate_hz: int) -> float:
+        z = np.exp(-2j * np.pi * 1000 / rate_hz)
+        return float(abs((1 - z) ** 2 / np.polyval(polynomial[::-1], z)))
+
+    return poles[1:], response(full, FULL_RATE_HZ) / response(poles, FULL_RATE_HZ // steps)
+
+
+def _low_pass(at: NDArray[np.float64], cut_off: float, taps: int, kaiser: float) -> NDArray[np.float64]:
+    """Kaiser's windowed sinc at times in samples."""
+    inside = np.clip(1 - (2 * at / taps) ** 2, 0, None)
+    return cut_off * np.sinc(cut_off * at) * np.i0(kaiser * np.sqrt(inside)) / np.i0(kaiser) * (inside > 0)
+
+
+def _to_24k(steps: int) -> tuple[NDArray[np.int32], NDArray[np.float64], int]:
+    """First sample, weights and stride of the interpolator to 24 kHz, with RNNoise's own 1/4, 1/2, 1/4 on the way."""
+    if steps == 1:
+        return np.array([-1], np.int32), np.array([[0.25, 0.25, 0.5]]), 2  # the even ones first
+    stride = 6 // steps
+    time = np.arange(3) * 2 / steps  # of the three phases, in samples
+    base = np.floor(time).astype(np.int32) - TAPS // 2 + 1
+    at = time[:, None] - (base[:, None] + np.arange(TAPS))
+    weights = sum(
+        share * _low_pass(at + shift / steps, CUT_OFF, TAPS, TAPS_KAISER)
+        for share, shift in ((0.25, -1), (0.5, 0), (0.25, 1))
+    )
+    weights = np.asarray(weights) / np.sum(weights, axis=1, keepdims=True)
+    if stride == 2:
+        weights = np.concatenate([weights[:, ::2], weights[:, 1::2]], axis=1)
+    return base, weights, stride
+
+
+def _delay(steps: int) -> NDArray[np.float64]:
+    """Weights that give the signal ``part / steps`` samples later than the middle of them."""
+    at = np.arange(steps)[:, None] / steps - (np.arange(DELAY_TAPS) - DELAY_TAPS // 2 + 1)
+    weights = _low_pass(at, 1.0, DELAY_TAPS, DELAY_KAISER)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def _cosines() -> NDArray[np.float64]:
+    """RNNoise's cosine transform of 32 bands; its factor is that of the 22 bands of an earlier version."""
+    order, band = np.ogrid[:BANDS, :BANDS]
+    table: NDArray[np.float64] = np.sqrt(2 / 22) * np.cos((band + 0.5) * order * np.pi / BANDS)
+    table[0] *= np.sqrt(0.5)
+    return table
+
+
+@cache
+def tables(sample_rate_hz: int) -> Tables:
+    """Make the tables of one of the native rates: 8000, 16000 or 48000 Hz."""
+    steps = FULL_RATE_HZ // sample_rate_hz
+    length = 960 // steps
+    bins = length // 2 + 1
+    base, to_24k, stride = _to_24k(steps)
+    poles, gain = _high_pass(steps)
+    turn = 2 * np.pi * np.arange(length) / length
+    radix = {160: (5, 4, 4, 2), 320: (5, 4, 4, 4), 960: (3, 5, 4, 4, 4)}[length]
+    arrays: dict[str, NDArray[Any]] = {
+        **_bands(bins, steps),
+        "twiddle": np.stack([np.cos(turn), -np.sin(turn)], axis=1),
+        "analysis": _window(steps) / length,
+        "synthesis": _window(steps) / 32768,
+        "to_24k": to_24k,
+        "delay": _delay(steps),
+        "dct": _cosines(),
+    }
+    made = Tables(hop=length // 2, bins=bins, stages=len(radix), gain=gain, stride=stride, steps=steps)
+    made.phases, made.taps, made.delay_taps = *to_24k.shape, DELAY_TAPS
+    made.radix[: len(radix)] = radix
+    made.pole[:] = poles.tolist()
+    made.edges[:] = np.minimum(CENTRES, bins).tolist()
+    made.arrays = [base]
+    made.base = base.ctypes.data
+    for name, array in arrays.items():
+        single = np.ascontiguousarray(array, dtype=np.float32)
+        made.arrays.append(single)
+        setattr(made, name, single.ctypes.data)
+    return made
