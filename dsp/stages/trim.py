@@ -46,6 +46,7 @@ class Trim(Stage):
             return 0, frames
         keep = round(self.keep_s * rate_hz)
         first = max(0, int(min(start for start, _ in spoken)) - keep)
+        first -= first % context.decisions[0].samples  # so that the decisions can be cut there too
         end = min(frames, int(max(end for _, end in spoken)) + keep)
         if first > 0 or end < frames:
             message = (
