@@ -15,7 +15,8 @@ from dsp.audio import Samples
 from dsp.speech import SpeechLevels
 from dsp.stages import Context, Denoise
 from dsp.stages.denoise import CLEAN_SNR_DB, auto_method
-from tests.support.stage_runs import context_of, passed, rms_db
+from tests.support.sounds import rms_db
+from tests.support.streams import context_of, through
 
 RATE_HZ = 8_000
 BLOCKS = [1, 7, 160, 4_096, 100_000]
@@ -76,7 +77,7 @@ def _call() -> Samples:
 
 def _denoised(stage: Denoise, samples: Samples, block_frames: int = 4_096) -> tuple[Samples, Context]:
     context = context_of(samples)
-    return passed(samples, stage.open(context), block_frames), context
+    return through(stage.open(context), samples, block_frames), context
 
 
 @pytest.mark.parametrize(
