@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from dsp.stages.base import Context, Stage
 from dsp.stages.compress import Compress
-from dsp.stages.dehum import Dehum
+from dsp.stages.dehum import DeHum
 from dsp.stages.denoise import Denoise
 from dsp.stages.highpass import HighPass
 from dsp.stages.limit import LimitTruePeak
@@ -16,7 +16,7 @@ from dsp.stages.trim import Trim
 REGISTRY: MappingProxyType[str, type[Stage]] = MappingProxyType(
     {
         stage.name: stage
-        for stage in (Trim, HighPass, Dehum, Denoise, Compress, NormalizeLoudness, LimitTruePeak)
+        for stage in (Trim, HighPass, DeHum, Denoise, Compress, NormalizeLoudness, LimitTruePeak)
     }
 )
 
@@ -24,7 +24,7 @@ __all__ = [
     "REGISTRY",
     "Compress",
     "Context",
-    "Dehum",
+    "DeHum",
     "Denoise",
     "HighPass",
     "LimitTruePeak",

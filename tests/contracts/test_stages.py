@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dsp import Pause
 from dsp.audio import Samples
-from dsp.stages import REGISTRY, Compress, Dehum, Denoise, HighPass, Stage, Trim
+from dsp.stages import REGISTRY, Compress, DeHum, Denoise, HighPass, Stage, Trim
 from tests.support.recordings import TelephoneCall
 from tests.support.streams import BLOCKS, run
 
@@ -18,7 +18,7 @@ from tests.support.streams import BLOCKS, run
 EXAMPLES: dict[str, list[Stage]] = {
     "trim": [Trim()],
     "highpass": [HighPass()],
-    "dehum": [Dehum()],
+    "dehum": [DeHum()],
     "denoise": [
         Denoise(),
         Denoise(method="rnnoise"),
