@@ -12,7 +12,7 @@ from dsp.stages.base import Context, Stage
 from dsp.streams import Filter
 
 
-class Dehum(Stage):
+class DeHum(Stage):
     """Take mains hum away from the channels that have it; the others pass bit for bit.
 
     The recording is read once before, and nothing need be told: whether it is 50 or 60 Hz, how it drifts, and which

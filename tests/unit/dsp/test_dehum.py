@@ -11,7 +11,7 @@ import pytest
 from dsp.audio import AudioBuffer, Samples
 from dsp.hum import find_hum
 from dsp.stages import Context
-from dsp.stages.dehum import Dehum
+from dsp.stages.dehum import DeHum
 from tests.support.sounds import example, rms_db
 from tests.support.streams import context_of, through
 
@@ -47,7 +47,7 @@ def _noise(frames: int, dbfs: float = -60.0, seed: int = 3) -> Samples:
 
 def _dehummed(sound: Samples, rate_hz: int = RATE_HZ, block_frames: int = 4_096) -> tuple[Samples, Context]:
     context = context_of(sound, rate_hz)
-    return through(Dehum().open(context), sound, block_frames), context
+    return through(DeHum().open(context), sound, block_frames), context
 
 
 def _turns() -> Samples:
@@ -218,5 +218,5 @@ def test_whatever_goes_in_finite_numbers_come_out(shape: str) -> None:
     before = sound.copy()
     # As loud as that no level is measured: decided as if it were at its usual one.
     context = replace(context_of(_hum(40_000)), audio=AudioBuffer(sound, RATE_HZ))
-    assert np.isfinite(through(Dehum().open(context), sound)).all()
+    assert np.isfinite(through(DeHum().open(context), sound)).all()
     assert np.array_equal(sound, before)
