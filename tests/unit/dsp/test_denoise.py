@@ -42,6 +42,17 @@ class Halving:
         return self._held
 
 
+class Unavailable(Exception):
+    """Stands in for what RNNoise raises where its weights are of another kind."""
+
+
+class Refusing:
+    """Stands in for an engine that cannot be had."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        raise Unavailable("no weights")
+
+
 ENGINES = {"rnnoise": "RnNoise", "omlsa": "OmLsa", "logmmse": "LogMmse", "afftdn": "Afftdn"}
 
 
@@ -52,6 +63,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int, dict[
     for module_name, class_name in ENGINES.items():
         module = ModuleType(f"dsp.{module_name}")
         setattr(module, class_name, Halving)
+        vars(module)["RnNoiseUnavailable"] = Unavailable
         monkeypatch.setitem(sys.modules, f"dsp.{module_name}", module)
     yield Halving.made
     Halving.made = []
@@ -129,6 +141,23 @@ def test_channels_that_pass_stay_in_step_however_the_stream_is_cut(block_frames:
     out, _ = _denoised(Denoise(), call, block_frames)
     assert out.shape == call.shape
     assert out.tobytes() == expected.tobytes()
+
+
+def test_where_rnnoise_cannot_be_rebuilt_its_own_loop_runs(
+    made: list[tuple[int, int, dict[str, float]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last resort, and the report says so."""
+    monkeypatch.setattr(sys.modules["dsp.rnnoise"], "RnNoise", Refusing)
+    library = ModuleType("dsp.rnnoise_library")
+    monkeypatch.setattr(library, "RnNoiseLibrary", Halving, raising=False)
+    monkeypatch.setitem(sys.modules, "dsp.rnnoise_library", library)
+    call = _call()
+    out, context = _denoised(Denoise(mix=0.3), call)
+    assert made == [(RATE_HZ, 2, {"mix": 0.3})]
+    assert np.array_equal(out[:, [0, 4]], call[:, [0, 4]] * np.float32(0.5))
+    (warning,) = context.warnings
+    assert warning.code == "denoiser_fallback"
+    assert warning.message.endswith("no weights")
 
 
 def test_where_nothing_is_noisy_no_engine_is_made(made: list[tuple[int, int, dict[str, float]]]) -> None:
