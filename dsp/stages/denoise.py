@@ -134,9 +134,9 @@ class Denoise(Stage):
         try:
             return RnNoise(rate_hz, channels, mix=self.mix)
         except RnNoiseUnavailable as why:
-            from dsp.rnnoise_library import RnNoiseLibrary  # noqa: PLC0415
+            from dsp.rnnoise_library import LibraryRnNoise  # noqa: PLC0415
 
-            library = RnNoiseLibrary(rate_hz, channels, mix=self.mix)
+            library = LibraryRnNoise(rate_hz, channels, mix=self.mix)
             message = (
                 f"RNNoise runs in its library's own loop, slower and not to the same bit, because: {why}"
             )

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
-from types import ModuleType
 
 import numpy as np
 import pytest
 
 from dsp import ChainFileError, load_chain_file
 from dsp.audio import Samples
+from dsp.rnnoise_model import RnNoiseUnavailable
 from dsp.speech import SpeechLevels
 from dsp.stages import Context, Denoise
 from dsp.stages.denoise import CLEAN_SNR_DB, auto_method
@@ -42,15 +41,11 @@ class Halving:
         return self._held
 
 
-class Unavailable(Exception):
-    """Stands in for what RNNoise raises where its weights are of another kind."""
-
-
 class Refusing:
     """Stands in for an engine that cannot be had."""
 
     def __init__(self, *_: object, **__: object) -> None:
-        raise Unavailable("no weights")
+        raise RnNoiseUnavailable("no weights")
 
 
 ENGINES = {"rnnoise": "RnNoise", "omlsa": "OmLsa", "logmmse": "LogMmse", "afftdn": "Afftdn"}
@@ -61,10 +56,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int, dict[
     """Every engine is the stand-in; gives how each was made."""
     Halving.made = []
     for module_name, class_name in ENGINES.items():
-        module = ModuleType(f"dsp.{module_name}")
-        setattr(module, class_name, Halving)
-        vars(module)["RnNoiseUnavailable"] = Unavailable
-        monkeypatch.setitem(sys.modules, f"dsp.{module_name}", module)
+        monkeypatch.setattr(f"dsp.{module_name}.{class_name}", Halving)
     yield Halving.made
     Halving.made = []
 
@@ -147,10 +139,8 @@ def test_where_rnnoise_cannot_be_rebuilt_its_own_loop_runs(
     made: list[tuple[int, int, dict[str, float]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last resort, and the report says so."""
-    monkeypatch.setattr(sys.modules["dsp.rnnoise"], "RnNoise", Refusing)
-    library = ModuleType("dsp.rnnoise_library")
-    monkeypatch.setattr(library, "RnNoiseLibrary", Halving, raising=False)
-    monkeypatch.setitem(sys.modules, "dsp.rnnoise_library", library)
+    monkeypatch.setattr("dsp.rnnoise.RnNoise", Refusing)
+    monkeypatch.setattr("dsp.rnnoise_library.LibraryRnNoise", Halving)
     call = _call()
     out, context = _denoised(Denoise(mix=0.3), call)
     assert made == [(RATE_HZ, 2, {"mix": 0.3})]
