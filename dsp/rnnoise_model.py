@@ -19,6 +19,9 @@ UNITS = 384
 GATES = 3 * UNITS
 CONV1_SHAPE = (195, 128)
 GAINS_SHAPE = (4 * UNITS, 32)
+FEATURE_STEPS = 512
+UNIT_STEPS = 4096
+"""Steps to one of features, and of activations where they have 16 bits: see rnnoise.h."""
 BLOCK = 64
 """Outputs of a layer whose weights lie together: see rnnoise.h."""
 PAIR_LIMIT = 129
@@ -49,18 +52,22 @@ class Layer(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_void_p) for name in ("weights", "start", "scale", "bias"))
 
 
+class WideLayer(ctypes.Structure):
+    """``rn_wide_layer`` of rnnoise.h."""
+
+    _fields_ = tuple((name, ctypes.c_void_p) for name in ("weights", "scale", "bias"))
+
+
 class Model(ctypes.Structure):
     """``rn_model`` of rnnoise.h; keeps the arrays that it points to."""
 
     _fields_ = (
-        ("conv1", ctypes.c_void_p),
-        ("conv1_bias", ctypes.c_void_p),
+        ("conv1", WideLayer),
         ("conv2", Layer),
         ("input", Layer * 3),
         ("recurrent", Layer * 3),
         ("diagonal", ctypes.c_void_p * 3),
-        ("gains", ctypes.c_void_p),
-        ("gains_bias", ctypes.c_void_p),
+        ("gains", WideLayer * 4),
     )
     arrays: list[NDArray[Any]]
 
@@ -140,6 +147,41 @@ def _layer(arrays: dict[str, NDArray[Any]], name: str, kept: list[NDArray[Any]])
     return Layer(*(part.ctypes.data for part in parts))
 
 
+def wide(
+    weights: NDArray[np.float32], greatest_input: int
+) -> tuple[NDArray[np.int16], NDArray[np.float64]]:
+    """Round weights to 16 bits, each output with the finest step at which no sum can leave 32 bits.
+
+    Parameters
+    ----------
+    weights
+        Shape (inputs, outputs).
+    greatest_input
+        Of the integers that they will be multiplied with.
+
+    Returns
+    -------
+    tuple
+        Integers of the same shape, and the step of each output.
+    """
+    size = np.abs(weights.astype(np.float64))
+    step = np.maximum(size.max(0) / 32767, size.sum(0) * greatest_input / (2**31 - 2**24))
+    rounded = np.rint(weights / step).astype(np.int16)
+    if (np.abs(rounded.astype(np.int64)).sum(0) * greatest_input).max() >= 2**31:
+        raise RnNoiseUnavailable("RNNoise's weights leave the range of their sums.")
+    return rounded, step
+
+
+def _wide_layer(
+    weights: NDArray[np.int16], scale: NDArray[np.float64], bias: NDArray[Any], kept: list[NDArray[Any]]
+) -> WideLayer:
+    inputs, outputs = weights.shape
+    packed = weights.reshape(inputs // 2, 2, outputs // 32, 32).transpose(2, 0, 3, 1)
+    parts = (np.ascontiguousarray(packed), scale.astype(np.float32), bias)
+    kept.extend(parts)
+    return WideLayer(*(part.ctypes.data for part in parts))
+
+
 def build(arrays: dict[str, NDArray[Any]]) -> Model:
     """Arrange the weights for the kernels.
 
@@ -151,14 +193,12 @@ def build(arrays: dict[str, NDArray[Any]]) -> Model:
     model = Model()
     kept: list[NDArray[Any]] = []
     try:
-        floats = {
-            "conv1": arrays["conv1_weights_float"].reshape(CONV1_SHAPE),
-            "conv1_bias": arrays["conv1_bias"].reshape(CONV1_SHAPE[1]),
-            "gains": arrays["dense_out_weights_float"].reshape(GAINS_SHAPE),
-            "gains_bias": arrays["dense_out_bias"].reshape(GAINS_SHAPE[1]),
-        }
-        for name, array in floats.items():
-            setattr(model, name, array.ctypes.data)
+        weights, step = wide(arrays["conv1_weights_float"].reshape(CONV1_SHAPE), 64 * FEATURE_STEPS)
+        weights = np.pad(weights, ((0, 1), (0, 0)))
+        model.conv1 = _wide_layer(weights, step / FEATURE_STEPS, arrays["conv1_bias"], kept)
+        weights, step = wide(arrays["dense_out_weights_float"].reshape(GAINS_SHAPE), UNIT_STEPS)
+        for index, part in enumerate(np.split(weights, 4)):
+            model.gains[index] = _wide_layer(part, step / UNIT_STEPS, arrays["dense_out_bias"], kept)
         model.conv2 = _layer(arrays, "conv2", kept)
         for index in range(3):
             model.input[index] = _layer(arrays, f"gru{index + 1}_input", kept)
@@ -168,7 +208,7 @@ def build(arrays: dict[str, NDArray[Any]]) -> Model:
             kept.append(diagonal)
     except (KeyError, ValueError) as error:
         raise RnNoiseUnavailable(f"These weights are not those of RNNoise 0.2: {error}") from error
-    model.arrays = [*kept, *floats.values()]
+    model.arrays = kept
     return model
 
 
