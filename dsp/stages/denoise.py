@@ -134,11 +134,11 @@ class Denoise(Stage):
 
         rate_hz, mix = context.audio.sample_rate_hz, [self._mix(context.decisions[index]) for index in chosen]
         try:
-            return RnNoise(rate_hz, len(chosen), mix=mix)
+            return RnNoise(rate_hz, len(chosen), mix=mix[0])
         except RnNoiseUnavailable as why:
             from dsp.rnnoise_library import LibraryRnNoise  # noqa: PLC0415
 
-            library = LibraryRnNoise(rate_hz, len(chosen), mix=mix)
+            library = LibraryRnNoise(rate_hz, len(chosen), mix=mix[0])
             message = (
                 f"RNNoise runs in its library's own loop, slower and not to the same bit, because: {why}"
             )
