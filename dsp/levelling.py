@@ -26,7 +26,7 @@ _CLOSE_ENOUGH_LU: Final = 0.005
 # More gain than this, on top of what the loudness asks for, would only press the peaks flat.
 _MOST_MAKE_UP_DB: Final = 12.0
 _USUAL_SLOPE: Final = 0.7  # of loudness over gain, with the limiter at work
-_NEAR_LU: Final = 0.15  # so near the target, a slope that was measured leads to within 0.01 LU of it
+_NEAR_LU: Final = 0.08  # so near the target, a slope that was measured leads to within 0.01 LU of it
 _STEPPED_OVER: Final = 8  # stretches of work with a shorter gap between them are done as one
 
 
@@ -229,10 +229,10 @@ class _Sound:
             # Two steps earlier: the K filter has settled when the first touched one begins.
             early = max(first - 2, 0)
             meter = EnergyMeter(rate_hz, len(places))
-            # Two passes of it at most: what further ones take away is some thousandths of an LU.
-            limiter = replace(
-                group, ballistics=replace(group.ballistics, passes=min(2, group.ballistics.passes))
-            ).limiter(self._audio, gains)
+            # One pass of it: what further ones take away is some thousandths of an LU.
+            limiter = replace(group, ballistics=replace(group.ballistics, passes=1)).limiter(
+                self._audio, gains
+            )
             for start in range(early * step, end * step, BLOCK_FRAMES):
                 frames = min(BLOCK_FRAMES, end * step - start)
                 meter.push(limiter.push(self._audio.read(places, start, frames)))
