@@ -103,6 +103,7 @@ _MP3_DIVISOR: Final = {3: 1, 2: 2, 0: 4}  # of the rates, by the two bits of the
 _LAYER_3: Final = 1
 _MP3_HEADER_BYTES: Final = 4
 _MP3_SYNC: Final = 0x7FF
+_MP3_FIXED: Final = 0xFFFE_0C00  # what no frame of a stream changes
 
 
 def mp3_start(file: InputFile, at: int = 0) -> int | None:
@@ -117,8 +118,8 @@ def mp3_start(file: InputFile, at: int = 0) -> int | None:
         length = _mp3_frame_bytes(head, start)
         if length is None:
             continue
-        follows = head[start + length :] or file.read_at(at + start + length, _MP3_HEADER_BYTES)
-        if not follows or (len(follows) >= _MP3_HEADER_BYTES and _mp3_frame_bytes(follows, 0) is not None):
+        follows = file.read_at(at + start + length, _MP3_HEADER_BYTES)
+        if not follows or _is_same_mp3(head[start : start + _MP3_HEADER_BYTES], follows):
             return start
     return None
 
@@ -133,6 +134,12 @@ def mp3_knows_length(file: InputFile, start: int) -> bool:
         )
     frame = file.read_at(start, 64)
     return any(mark in frame for mark in (b"Xing", b"Info", b"VBRI"))
+
+
+def _is_same_mp3(header: bytes, follows: bytes) -> bool:
+    """Tell whether a frame of the same version, layer and rate follows."""
+    same = (int.from_bytes(header) ^ int.from_bytes(follows)) & _MP3_FIXED == 0
+    return same and _mp3_frame_bytes(follows, 0) is not None
 
 
 def _mp3_frame_bytes(head: bytes, at: int) -> int | None:

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Final, Generic, TypeVar
 
@@ -122,6 +123,8 @@ class _Process(Generic[T]):
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self._child = context.Process(target=_serve, args=(theirs,), daemon=True)
+        # Before the block: where the first child's start has to start it, it lets Ctrl-C through again.
+        resource_tracker.ensure_running()
         with _ctrl_c_later():
             self._child.start()
         theirs.close()  # else its end would not be seen

@@ -55,6 +55,11 @@ def look(source: Source) -> str:
         return error.code
 
 
+def _tell(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def main(seed: int, first: int, stop: int) -> None:
     """Read the damaged recordings from ``first`` on."""
     files = every_format(seconds=1.0)
@@ -66,7 +71,7 @@ def main(seed: int, first: int, stop: int) -> None:
         for number in range(first, stop):
             file, content, _ = damaged_file(seed, number, files)
             path.write_bytes(content)
-            print(f"{number} begins", flush=True)
+            _tell(f"{number} begins")
             # Ends the process, wherever it is: a handler of Python's would wait for a decoder that hangs.
             signal.setitimer(signal.ITIMER_REAL, MOST_SECONDS)
             try:
@@ -74,8 +79,8 @@ def main(seed: int, first: int, stop: int) -> None:
             except Exception as error:  # noqa: BLE001  (that is what is looked for)
                 outcome = f"wrong: {type(error).__name__}: {' '.join(str(error).split())}"
             signal.setitimer(signal.ITIMER_REAL, 0)
-            print(f"{number} {outcome}", flush=True)
-    print(f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}", flush=True)
+            _tell(f"{number} {outcome}")
+    _tell(f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}")
 
 
 if __name__ == "__main__":

@@ -33,9 +33,13 @@ CODES: Final = {
 }
 
 
-def _outcomes(first: int, stop: int) -> dict[int, str]:
-    """Read damaged recordings in a child; where it dies, that is a file's outcome, and the next child goes on."""
+def _outcomes(first: int, stop: int) -> tuple[dict[int, str], int]:
+    """Read damaged recordings in a child; where it dies, that is the file's outcome, and another child goes on.
+
+    Also gives the most memory that a child had, in kB.
+    """
     outcomes: dict[int, str] = {}
+    peak_kb = 0
     while first < stop:
         ran = subprocess.run(  # noqa: S603
             [sys.executable, "-m", "tests.fuzz.child", str(SEED), str(first), str(stop)],
@@ -45,47 +49,41 @@ def _outcomes(first: int, stop: int) -> dict[int, str]:
             errors="replace",
             check=False,
         )
-        for line in ran.stdout.splitlines():
-            number, _, outcome = line.partition(" ")
-            if number == "peak":
-                outcomes[-stop] = outcome if int(outcome) > MOST_MEMORY_KB else "samples"
-            else:
-                outcomes[int(number)] = outcome
-        reached = max((number for number in outcomes if number >= 0), default=first)
+        lines = [line.partition(" ")[::2] for line in ran.stdout.splitlines()]
+        outcomes |= {int(number): outcome for number, outcome in lines if number != "peak"}
+        peak_kb = max([peak_kb, *(int(outcome) for number, outcome in lines if number == "peak")])
+        assert lines, f"the child did not begin: {ran.stderr}"
         if ran.returncode == 0:
-            return outcomes
+            break
         last_words = ran.stderr.strip().splitlines()[-1:] or [""]
-        outcomes[reached] = f"the process died ({ran.returncode}): {last_words[0]}"
-        first = reached + 1
-    return outcomes
+        first = max(outcomes) + 1
+        outcomes[first - 1] = f"the process died ({ran.returncode}): {last_words[0]}"
+    return outcomes, peak_kb
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_every_damaged_recording_ends_as_samples_or_a_code() -> None:
-    """No crash, no hang of ten seconds, no memory over the cap; the seed says which file it was."""
-    print(f"CLEARCALL_FUZZ_SEED={SEED} CLEARCALL_FUZZ_FILES={FILES}")
+    """No crash, no hang of ten seconds, no memory over the cap; the seed says which files they were."""
     share = -(-FILES // PROCESSES)
+    firsts = range(0, FILES, share)
     with ThreadPoolExecutor(PROCESSES) as pool:
-        runs = pool.map(
-            _outcomes, range(0, FILES, share), [min(s + share, FILES) for s in range(0, FILES, share)]
-        )
-        outcomes = {number: outcome for run in runs for number, outcome in run.items()}
+        runs = list(pool.map(_outcomes, firsts, [min(first + share, FILES) for first in firsts]))
+    outcomes = {number: outcome for run, _ in runs for number, outcome in run.items()}
     files = every_format(seconds=1.0)
-    wrong = {
-        f"file {number} ({damaged_file(SEED, number, files)[0].name}: {damaged_file(SEED, number, files)[2]})"
-        if number >= 0
-        else f"memory of the process that read up to file {-number}": outcome
-        for number, outcome in sorted(outcomes.items())
-        if outcome not in CODES
-    }
-    counted = Counter(outcome for number, outcome in outcomes.items() if number >= 0)
-    print(dict(counted))
-    assert wrong == {}
-    assert counted.total() == FILES
+    wrong = []
+    for number, outcome in sorted(outcomes.items()):
+        if outcome not in CODES:
+            file, _, done = damaged_file(SEED, number, files)
+            wrong.append(f"{number}: {file.name}, {done}: {outcome}")
+    counted = Counter(outcomes.values())
+    sys.stdout.write(f"CLEARCALL_FUZZ_SEED={SEED} CLEARCALL_FUZZ_FILES={FILES}: {dict(counted)}\n")
+    assert wrong == [], f"CLEARCALL_FUZZ_SEED={SEED} CLEARCALL_FUZZ_FILES={FILES}"
+    assert sorted(outcomes) == list(range(FILES))
+    assert max(peak_kb for _, peak_kb in runs) < MOST_MEMORY_KB
     # That most are refused would say nothing of the decoders.
     assert counted["samples"] > FILES / 3
     decoded = {
-        files[n % len(files)].name for n, outcome in outcomes.items() if n >= 0 and outcome == "samples"
+        files[number % len(files)].name for number, outcome in outcomes.items() if outcome == "samples"
     }
     assert len(decoded) == len(files) or 20 * len(files) > FILES

@@ -219,19 +219,27 @@ def test_processes_give_the_same_bytes_and_one_bad_recording_stops_none(calls: P
 
 
 def test_roles_let_each_party_be_levelled_alone(tmp_path: Path) -> None:
-    def cleaned(*options: str) -> tuple[list[str | None], float]:
-        result = _run("clean", EXAMPLES / "invoice.wav", "-o", tmp_path / "x.flac", "--json", *options)
-        (report,) = _documents(result)
-        found = report["renditions"][0]["after"]["channels"]
-        apart_lu = abs(found[0]["integrated_lufs"] - found[1]["integrated_lufs"])
-        return [channel["role"] for channel in found], apart_lu
+    chain_file = tmp_path / "chains.yaml"
+    chain_file.write_text("{version: 1, chains: {level: {stages: [{normalize: {target_lufs: -28}}]}}}")
 
-    roles, apart_lu = cleaned("--channels", "agent, customer")
+    def apart_lu(measured: dict[str, Any]) -> float:
+        first, second = (channel["integrated_lufs"] for channel in measured["channels"])
+        return float(first - second)
+
+    def cleaned(*options: str) -> tuple[list[str | None], float, float]:
+        result = _run("clean", EXAMPLES / "invoice.wav", "-o", tmp_path / "x.flac", "--json", *options,
+                      "--chain-file", chain_file)  # fmt: skip
+        (report,) = _documents(result)
+        after = report["renditions"][0]["after"]
+        return [channel["role"] for channel in after["channels"]], apart_lu(report["before"]), apart_lu(after)
+
+    roles, _, after_lu = cleaned("--channels", "agent, customer")
     assert roles == ["agent", "customer"]
-    assert apart_lu < 0.5
-    roles, apart_lu = cleaned()
+    assert after_lu == pytest.approx(0.0, abs=0.1)
+    roles, before_lu, after_lu = cleaned()
     assert roles == [None, None]
-    assert apart_lu > 3.0
+    assert abs(before_lu) > 2.0
+    assert after_lu == pytest.approx(before_lu, abs=0.1)
 
 
 def test_the_table_names_every_output(calls: Path, tmp_path: Path) -> None:
