@@ -123,7 +123,6 @@ class Bench:
                 call = self._recording(kind, audio_s)
                 runs.setdefault(audio_s, {})[kind] = self._clean("auto", call, audio_s)
                 progress(f"memory, {_length(audio_s)}, {kind}: {runs[audio_s][kind].peak_mib:.0f} MiB")
-                call.unlink()
         return runs
 
     def cold(self) -> dict[str, list[Run]]:
