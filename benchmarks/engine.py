@@ -184,7 +184,11 @@ def speed_tables(runs: Mapping[str, Sequence[Run]]) -> Iterator[str]:
             progress(f"left out, since ffmpeg is not installed: {peer.title}")
             continue
         theirs = runs[peer.title]
-        figures = f"{median(theirs, _BY_WALL):.0f}", f"{median(theirs, _BY_CPU):.0f}", f"{theirs[-1].peak_mib:.0f} MiB"
+        figures = (
+            f"{median(theirs, _BY_WALL):.0f}",
+            f"{median(theirs, _BY_CPU):.0f}",
+            f"{theirs[-1].peak_mib:.0f} MiB",
+        )
         ratios = (f"{times_faster(omlsa, theirs, of):.2f}" for of in (_BY_WALL, _BY_CPU))
         rows.append([peer.title, *figures, *ratios, f"{peer.must:g} / {peer.stretch:g}"])
     head = ["peer, on the noisy recording", "x real time", "by CPU", "peak memory"]
@@ -196,7 +200,14 @@ def speed_tables(runs: Mapping[str, Sequence[Run]]) -> Iterator[str]:
         run = runs[_name(ours)][-1]
         samples = run.audio_s * 8_000 * 2
         spent = (run.told["stages_s"].get(stage, 0.0) * 1e9 / samples for stage in stages)
-        rows.append([ours.title, ours.recording, *(f"{each:.1f}" for each in spent), f"{run.wall_s * 1e9 / samples:.1f}"])
+        rows.append(
+            [
+                ours.title,
+                ours.recording,
+                *(f"{each:.1f}" for each in spent),
+                f"{run.wall_s * 1e9 / samples:.1f}",
+            ]
+        )
     yield from _table(["ns a sample", "recording", *stages, "in all"], rows)
 
 
@@ -245,7 +256,10 @@ def _conditions(rounds: int) -> Iterator[str]:
 
 def _processor() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+        platform.machine(),
+    )
 
 
 def _ffmpeg() -> str:
@@ -258,14 +272,20 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--smoke", action="store_true", help="seconds of audio, to see that it runs")
-    parser.add_argument("--folder", type=Path, help="where there is room for 8 GB (default: the temporary folder)")
+    parser.add_argument(
+        "--folder", type=Path, help="where there is room for 8 GB (default: the temporary folder)"
+    )
     told = parser.parse_args()
     plan = SMOKE if told.smoke else FULL
     cores = os.sched_getaffinity(0)
     with tempfile.TemporaryDirectory(dir=told.folder) as folder:
         bench = Bench(plan, Path(folder))
         os.sched_setaffinity(0, {max(cores)})  # What is started from here on has this core alone.
-        tables = [*speed_tables(bench.speed()), *rnnoise_table(bench.rnnoise()), *memory_table(bench.memory())]
+        tables = [
+            *speed_tables(bench.speed()),
+            *rnnoise_table(bench.rnnoise()),
+            *memory_table(bench.memory()),
+        ]
         os.sched_setaffinity(0, cores)
         tables += cold_table(bench.cold())
     print("\n".join([*_conditions(plan.rounds), *tables]))

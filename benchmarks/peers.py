@@ -25,9 +25,13 @@ def afftdn_loudnorm_alimiter(recording: Path, audio_s: float, folder: Path) -> R
     """
     first = _ffmpeg(recording, f"afftdn,{_LOUDNORM}:print_format=json", "-f", "null", "-")
     found = json.loads(first.output[first.output.rindex("{") : first.output.rindex("}") + 1])
-    measured = ":".join(f"measured_{name}={found[f'input_{name.lower()}']}" for name in ("I", "TP", "LRA", "thresh"))
+    measured = ":".join(
+        f"measured_{name}={found[f'input_{name.lower()}']}" for name in ("I", "TP", "LRA", "thresh")
+    )
     loudnorm = f"{_LOUDNORM}:{measured}:offset={found['target_offset']}:linear=true"
-    second = _ffmpeg(recording, f"afftdn,{loudnorm},aresample=8000,{_LIMITER}", *_WAV, folder / "loudnorm.wav")
+    second = _ffmpeg(
+        recording, f"afftdn,{loudnorm},aresample=8000,{_LIMITER}", *_WAV, folder / "loudnorm.wav"
+    )
     return _together(audio_s, first, second)
 
 
