@@ -72,7 +72,9 @@ typedef struct {
     const float *twiddle;   /* (2 * hop, 2): cosine and -sine of one turn */
     const float *analysis;  /* window, divided by its length */
     const float *synthesis; /* window */
-    int32_t edges[RN_BANDS + 2]; /* first bin of each interval between centres of bands, clipped at `bins` */
+    int32_t edges[RN_BANDS + 2]; /* first bin at 48 kHz of each interval between centres of bands. Those from `bins` on
+                                    are images of the ones below, as resampling to 48 kHz leaves them */
+    int32_t near;           /* bins that the pitch filter looks at */
     const float *fall;      /* weight of a bin in the band below its interval, and ... */
     const float *rise;      /* ... in the band above */
     const float *blend;     /* share of the upper band's gain in a bin */

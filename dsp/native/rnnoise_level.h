@@ -91,7 +91,7 @@ static void rn_analyse(const rn_tables *t, rn_channel *one, float *spectrum, flo
             rn_load(t, one->filtered, (f + 4) * t->hop, one->periods[f], delayed, re + l, im + l);
         }
         rn_transform(t, &re, &im, &spare_re, &spare_im);
-        rn_bands(t, re, im, spectrum, group, energy);
+        rn_bands(t, re, im, spectrum, group, spare_re < spare_im ? spare_re : spare_im, energy);
         rn_features(t, energy, one->periods + group * RN_LANES, bands + group * RN_LANES, features,
                     one->active + group * RN_LANES);
         for (int l = 0; l < RN_LANES; l++) {
