@@ -29,9 +29,6 @@ KAISER = 5.0
 takes the edge of a telephone's band for a kind of noise, and some calls for nothing but it."""
 HIGH_PASS = (-1.99599, 0.99600)
 """Poles of RNNoise's high-pass at 48 kHz, as a polynomial."""
-DELAY_TAPS = 32
-"""Of the delay by a part of a sample."""
-DELAY_KAISER = 5.0
 
 
 class Tables(ctypes.Structure):
@@ -59,8 +56,7 @@ class Tables(ctypes.Structure):
         ("base", ctypes.c_void_p),
         ("to_24k", ctypes.c_void_p),
         ("steps", ctypes.c_int32),
-        ("delay_taps", ctypes.c_int32),
-        ("delay", ctypes.c_void_p),
+        ("turns", ctypes.c_void_p),
         ("dct", ctypes.c_void_p),
     )
     arrays: list[NDArray[Any]]
@@ -140,11 +136,10 @@ def _to_24k(steps: int) -> tuple[NDArray[np.int32], NDArray[np.float64], int]:
     return base, weights, stride
 
 
-def _delay(steps: int) -> NDArray[np.float64]:
-    """Weights that give the signal ``part / steps`` samples later than the middle of them."""
-    at = np.arange(steps)[:, None] / steps - (np.arange(DELAY_TAPS) - DELAY_TAPS // 2 + 1)
-    weights = _low_pass(at, 1.0, DELAY_TAPS, DELAY_KAISER)
-    return weights / weights.sum(axis=1, keepdims=True)
+def _turns(steps: int) -> NDArray[np.float64]:
+    """What moving a signal forward by 0 to ``steps - 1`` samples at 48 kHz does to its bins: cosine and sine."""
+    turn = 2 * np.pi * np.outer(np.arange(steps), np.arange(CENTRES[-1])) / 960
+    return np.stack([np.cos(turn), np.sin(turn)], axis=2)
 
 
 def _cosines() -> NDArray[np.float64]:
@@ -172,15 +167,15 @@ def tables(sample_rate_hz: int) -> Tables:
         "analysis": _window(steps) / length,
         "synthesis": _window(steps) / 32768,
         "to_24k": to_24k,
-        "delay": _delay(steps),
+        "turns": _turns(steps),
         "dct": _cosines(),
     }
     made = Tables(hop=length // 2, bins=bins, stages=len(radix), gain=gain, stride=stride, steps=steps)
-    made.phases, made.taps, made.delay_taps = *to_24k.shape, DELAY_TAPS
+    made.phases, made.taps = to_24k.shape
     made.radix[: len(radix)] = radix
     made.pole[:] = poles.tolist()
     made.edges[:] = CENTRES.tolist()
-    made.near = bins * 5 // 4
+    made.near = bins * 5 // 4 if steps > 1 else bins
     made.arrays = [base]
     made.base = base.ctypes.data
     for name, array in arrays.items():
