@@ -54,7 +54,7 @@ void cc_rnnoise_free(rn_stream *stream) { free(stream); }
 
 /* A stream of up to RN_CHANNELS channels, at rest; NULL where memory is out. Model and tables must outlive it. */
 rn_stream *cc_rnnoise_new(const rn_model *model, const rn_tables *tables, int channels, float mix) {
-    const size_t hop = tables->hop, turn = (size_t)4 * tables->bins * RN_FRAMES;
+    const size_t hop = tables->hop, turn = (size_t)4 * tables->near * RN_FRAMES;
     const size_t head = (sizeof(rn_stream) + 63) / 64 * 16; /* in floats, as what follows */
     const size_t shared = (size_t)RN_TOGETHER * RN_FRAMES * (RN_GATES + RN_BANDS + RN_UNITS / 2 + RN_UNITS / 4);
     const size_t filtered = (RN_FRAMES + 4) * hop + RN_MARGIN, original = (2 * RN_FRAMES + 2) * hop;

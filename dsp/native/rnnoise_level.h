@@ -63,15 +63,12 @@ static void rn_to_24k(const rn_tables *t, rn_channel *one, float *scratch) {
     }
 }
 
-/* Two frames ending `end` samples into the filtered signal, and the same a pitch period before, windowed, in a lane. */
-static void rn_load(const rn_tables *t, const float *filtered, int end, int period, float *scratch, float *re,
-                    float *im) {
-    const int n = 2 * t->hop, whole = (period + t->steps - 1) / t->steps, part = whole * t->steps - period;
-    const float *now = filtered + end - n, *before = now - whole;
-    if (part) {
-        rn_fir(before - t->delay_taps / 2 + 1, t->delay + (size_t)part * t->delay_taps, t->delay_taps, n, scratch);
-        before = scratch;
-    }
+/* Two frames ending `end` samples into the filtered signal, and the same a pitch period before, windowed, in a lane. The
+ * period is rounded up to whole samples: the rest is a turn of each bin, see rn_bands. */
+static void rn_load(const rn_tables *t, const float *filtered, int end, int period, float *restrict re,
+                    float *restrict im) {
+    const int n = 2 * t->hop, whole = (period + t->steps - 1) / t->steps;
+    const float *restrict now = filtered + end - n, *restrict before = now - whole;
     for (int i = 0; i < n; i++) {
         re[i * RN_LANES] = now[i] * t->analysis[i];
         im[i * RN_LANES] = before[i] * t->analysis[i];
@@ -80,7 +77,7 @@ static void rn_load(const rn_tables *t, const float *filtered, int end, int peri
 
 static void rn_analyse(const rn_tables *t, rn_channel *one, float *spectrum, float *bands, float *scratch) {
     const size_t room = (size_t)2 * t->hop * RN_LANES;
-    float *re = scratch, *im = re + room, *spare_re = im + room, *spare_im = spare_re + room, *delayed = spare_im + room;
+    float *re = scratch, *im = re + room, *spare_re = im + room, *spare_im = spare_re + room;
     one->count = 0;
     for (int f = 0; f < RN_FRAMES; f++) one->periods[f] = rn_period(one->half_rate + f * RN_NEW, one);
     for (int group = 0; group < RN_FRAMES / RN_LANES; group++) {
@@ -88,10 +85,11 @@ static void rn_analyse(const rn_tables *t, rn_channel *one, float *spectrum, flo
         float features[RN_FEATURES][RN_LANES] __attribute__((aligned(32)));
         for (int l = 0; l < RN_LANES; l++) {
             const int f = group * RN_LANES + l;
-            rn_load(t, one->filtered, (f + 4) * t->hop, one->periods[f], delayed, re + l, im + l);
+            rn_load(t, one->filtered, (f + 4) * t->hop, one->periods[f], re + l, im + l);
         }
         rn_transform(t, &re, &im, &spare_re, &spare_im);
-        rn_bands(t, re, im, spectrum, group, energy);
+        rn_bands(t, re, im, one->periods + group * RN_LANES, spectrum + group * RN_LANES,
+                 scratch + 4 * room, energy);
         rn_features(t, energy, one->periods + group * RN_LANES, bands + group * RN_LANES, features,
                     one->active + group * RN_LANES);
         for (int l = 0; l < RN_LANES; l++) {
@@ -156,7 +154,7 @@ static void rn_synthesise(const rn_tables *t, rn_channel *one, const float *spec
 void RN_RUN(rn_stream *stream, const float *in, float *out, size_t apart) {
     const rn_tables *t = stream->tables;
     const int n = RN_FRAMES * t->hop;
-    const size_t turn = (size_t)4 * t->bins * RN_FRAMES, bands = (size_t)3 * RN_BANDS * RN_FRAMES;
+    const size_t turn = (size_t)4 * t->near * RN_FRAMES, bands = (size_t)3 * RN_BANDS * RN_FRAMES;
     const int now = stream->calls % 2, before = 1 - now;
     rn_channel *busiest[RN_CHANNELS];
     for (int c = 0; c < stream->channels; c++) {
