@@ -125,7 +125,7 @@ def test_samples_that_no_peak_is_near_pass_bit_for_bit(
     speed: Literal["smooth", "fast"], moves: Ballistics
 ) -> None:
     """The gain begins to fall the attack before a peak, and is back the release after it."""
-    samples = 0.1 * np.sin(np.arange(16_000, dtype=np.float32) / 3)[:, None]
+    samples = (0.1 * np.sin(np.arange(16_000) / 3)).astype(np.float32)[:, None]
     samples[8_000] = 1.0
     out = run(LimitTruePeak(speed=speed), samples)
     changed = np.flatnonzero((out != samples).any(axis=1))
@@ -203,9 +203,9 @@ def test_no_peak_is_over_the_ceiling(
 ) -> None:
     """Within 0.1 dB, for noise, for single impulses, and for anything between."""
     generator = np.random.default_rng(seed)
-    samples = generator.normal(0.0, 0.05, (8_000, 2))
-    samples *= 1 + 10 ** (over_db / 20) * (generator.uniform(size=(8_000, 2)) < peaks_per_s / RATE_HZ)
-    samples = samples.astype(np.float32)
+    noise = generator.normal(0.0, 0.05, (8_000, 2))
+    noise *= 1 + 10 ** (over_db / 20) * (generator.uniform(size=(8_000, 2)) < peaks_per_s / RATE_HZ)
+    samples = noise.astype(np.float32)
     out = run(LimitTruePeak(ceiling_dbtp=ceiling_dbtp, speed=speed), samples, linked=linked)
     assert true_peak_dbtp(out) <= ceiling_dbtp + 0.1
     assert (np.abs(out) <= np.abs(samples)).all()
