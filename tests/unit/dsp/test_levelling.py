@@ -142,8 +142,10 @@ def test_what_is_under_the_ceiling_is_not_touched() -> None:
 
 
 def test_there_is_no_pumping() -> None:
-    """Smooth: between the pulses of a low voice, 10 ms apart, less than half of 6 dB come back, and 20 ms after the last
-    one all of it has, before anybody hears the room breathe."""
+    """Smooth: between the pulses of a low voice, 10 ms apart, less than half of 6 dB come back.
+
+    And 20 ms after the last one all of it has, before anybody hears the room breathe.
+    """
     samples = np.full((8_000, 1), 1e-3, dtype=np.float32)
     samples[2_000:6_000:80] = 1.68
     gain_db = 20 * np.log10(run(LimitTruePeak(speed="smooth"), samples) / samples)[:, 0]
