@@ -48,4 +48,4 @@ class Reader(Protocol):
         """After the last block: frames that the file does not have by its own times; silence took their place."""
 
     def blocks(self) -> Iterator[Samples]:
-        """Give the samples once; float32, shape (frames, channels), Fortran order, at most a block each."""
+        """Give the samples once; float32, shape (frames, channels), Fortran order, about a block each."""

@@ -82,10 +82,14 @@ class Signs:
             kept = f"the {frames / rate_hz:.1f} s that are there were kept."
             message = f"The file ends {lost} before its header says; {kept}"
             yield ReportWarning(code="truncated", message=message)
-        elif reader.broke is not None and promised is not None:
-            lost_s = max(0, promised - frames) / rate_hz
-            message = f"Decoding broke off ({reader.broke}): {lost_s:.1f} s of the recording are missing at its end."
-            yield ReportWarning(code="truncated", message=message)
+        elif reader.broke is not None:
+            if promised is None:
+                missing = "how much of the recording is missing at its end cannot be told."
+            else:
+                missing = (
+                    f"{max(0, promised - frames) / rate_hz:.1f} s of the recording are missing at its end."
+                )
+            yield ReportWarning(code="truncated", message=f"Decoding broke off ({reader.broke}): {missing}")
         elif promised is not None and frames < promised - _CODEC_BLOCK_FRAMES:
             message = (
                 f"The file holds {frames} of the {promised} frames that its header promises; they were kept."

@@ -327,6 +327,23 @@ def test_a_stream_without_a_length_is_stopped_at_the_limit(tmp_path: Path) -> No
         _decoded(tmp_path, content, limits=Limits(max_duration_s=60.0))
 
 
+def test_what_telephones_leave_out_of_amr_keeps_its_time(tmp_path: Path) -> None:
+    """Frames of "nothing said" (RFC 4867, type 15) stand for 20 ms each."""
+    spoken = by_ffmpeg(tone(8_000), "amr", "libopencore_amrnb")
+    decoded, _, warnings = _decoded(tmp_path, spoken + b"\x7c" * 100 + spoken[6:])
+    assert len(decoded) == (50 + 1 + 100 + 50 + 1) * 160
+    assert warnings == ()
+    assert np.abs(decoded[-8_000:]).max() > 0.3
+
+
+@pytest.mark.parametrize("name", ["amr-libopencore_amrnb", "adts-aac"])
+def test_a_cut_stream_without_a_length_says_that_it_is_cut(tmp_path: Path, name: str) -> None:
+    file = next(file for file in FILES if file.name == name)
+    _, _, warnings = _decoded(tmp_path, file.content[:-9])
+    assert [warning.code for warning in warnings] == ["truncated"]
+    assert "cannot be told" in warnings[0].message
+
+
 def test_more_than_one_track_is_told(tmp_path: Path) -> None:
     import av  # noqa: PLC0415  (here alone is it used directly)
 
