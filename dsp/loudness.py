@@ -257,9 +257,8 @@ class EnergyMeter:
         """Make steps of parts, shape (channels, parts)."""
         if self._loudest is not None:
             self._loudest.push(energies)
-        energies, peaks = (
-            np.concatenate(both, axis=1) for both in zip(self._rest, (energies, peaks), strict=True)
-        )
+        energies = np.concatenate((self._rest[0], energies), axis=1)
+        peaks = np.concatenate((self._rest[1], peaks), axis=1)
         whole = energies.shape[1] // _PARTS * _PARTS
         self._rest = energies[:, whole:], peaks[:, whole:]
         shape = self._channels, whole // _PARTS, _PARTS
