@@ -15,6 +15,7 @@ import pyloudnorm
 import pytest
 import soundfile
 from numpy.typing import NDArray
+from scipy.fft import next_fast_len
 from scipy.signal import lfilter, resample, resample_poly
 
 import dsp
@@ -39,12 +40,18 @@ class Reference:
 
 
 def _at_reference(samples: NDArray[np.float64], sample_rate_hz: int) -> NDArray[np.float64]:
-    """Band-limited resampling, of shape (frames, channels)."""
-    common = np.gcd(REFERENCE_HZ, sample_rate_hz)
-    resampled: NDArray[np.float64] = resample_poly(
-        samples, REFERENCE_HZ // common, sample_rate_hz // common, axis=0, window=("kaiser", 8.0)
+    """The same sound at 48 kHz, shape (frames, channels), by its spectrum.
+
+    A filter would let some of what lies just below half the rate through above it too, and make peaks of its own: up
+    to 0.05 dB on these calls.
+    """
+    unit = sample_rate_hz // np.gcd(REFERENCE_HZ, sample_rate_hz)  # frames that are whole ones at 48 kHz
+    frames = next_fast_len(-(-(len(samples) + sample_rate_hz // 10) // unit)) * unit
+    followed_by_silence = np.concatenate([samples, np.zeros((frames - len(samples), samples.shape[1]))])
+    resampled: NDArray[np.float64] = resample(
+        followed_by_silence, frames * REFERENCE_HZ // sample_rate_hz, axis=0
     )
-    return np.ascontiguousarray(resampled)
+    return np.ascontiguousarray(resampled[: len(samples) * REFERENCE_HZ // sample_rate_hz])
 
 
 def _libebur128(samples: NDArray[np.float64], sample_rate_hz: int) -> Reference:
@@ -134,8 +141,8 @@ def test_every_rate_reads_the_same_sound_the_same(sample_rate_hz: int) -> None:
 
 
 def _brought_up(samples: NDArray[np.float64], sample_rate_hz: int, to_hz: int) -> Samples:
-    """The same sound at a higher rate, by its spectrum: of whole 10 ms, shape (frames, channels)."""
-    frames = len(samples) // (sample_rate_hz // 100) * (sample_rate_hz // 100)
+    """The same sound at a higher rate, by its spectrum: of whole seconds, shape (frames, channels)."""
+    frames = len(samples) // sample_rate_hz * sample_rate_hz
     brought: Samples = resample(samples[:frames], frames * to_hz // sample_rate_hz, axis=0).astype(np.float32)
     return brought
 
