@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     deadline_s: float | None = Field(
         None, gt=0, description="of one call's cleaning; 120 + duration/10 if unset"
     )
-    # With every library loaded 0.4 GiB are spoken for, much of it never touched; a recording of any length adds less.
+    # Measured, whatever the length: 0.14 GiB with the default chain, 0.8 GiB at most (`spectral_gate` at 48 kHz).
     dsp_memory_bytes: int = Field(
         2048 * _MIB, ge=0, description="address space a DSP process may take; 0: unlimited"
     )

@@ -25,15 +25,16 @@ from __future__ import annotations
 
 import ctypes
 
-from dsp.stft import FloorState, Frames, Kernel, SpectralFilter
+from dsp.stft import FloorState, Frames, Kernel, SpectralFilter, floats
 
 
 class Settings(ctypes.Structure):
     """``settings`` of ``spectral_logmmse.c``."""
 
     _fields_ = (
-        *((name, ctypes.c_float) for name in ("noise_keep", "presence_keep", "presence_most")),
-        *((name, ctypes.c_float) for name in ("presence_prior", "prior_keep", "prior_least")),
+        *floats(
+            "noise_keep", "presence_keep", "presence_most", "presence_prior", "prior_keep", "prior_least"
+        ),
         ("floor", FloorState),
     )
 
@@ -45,7 +46,7 @@ class Settings(ctypes.Structure):
             presence_keep=frames.kept(0.9),
             presence_most=0.99,
             presence_prior=10**1.5,
-            prior_keep=frames.kept(0.94),
+            prior_keep=frames.kept(0.86),
             prior_least=10**-2.5,
             floor=floor,
         )
@@ -73,7 +74,7 @@ class LogMmse(SpectralFilter):
     """
 
     def __init__(
-        self, sample_rate_hz: int, channels: int, *, floor_db: float = -12.0, enough_db: float = 32.0
+        self, sample_rate_hz: int, channels: int, *, floor_db: float = -16.0, enough_db: float = 30.0
     ) -> None:
         frames = Frames.at(sample_rate_hz)
         settings = Settings.of(frames, FloorState.of(frames, floor_db, enough_db))

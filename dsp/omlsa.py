@@ -25,7 +25,7 @@ from __future__ import annotations
 import ctypes
 from typing import Final
 
-from dsp.stft import FloorState, Frames, Kernel, SpectralFilter
+from dsp.stft import FloorState, Frames, Kernel, SpectralFilter, floats
 
 _STRETCHES: Final = 8  # of the kernel: the minimum is taken over as many, and the one under way
 _MINIMUM_S: Final = 0.77
@@ -35,8 +35,8 @@ class Settings(ctypes.Structure):
     """``settings`` of ``omlsa.c``; the names of [2] stand there."""
 
     _fields_ = (
-        *((name, ctypes.c_float) for name in ("smooth", "bias_min", "gamma0", "gamma1", "zeta0")),
-        *((name, ctypes.c_float) for name in ("noise_keep", "bias_noise", "prior_keep", "prior_least", "stretch")),
+        *floats("smooth", "bias_min", "gamma0", "gamma1", "zeta0"),
+        *floats("noise_keep", "bias_noise", "prior_keep", "prior_least", "stretch"),
         ("floor", FloorState),
     )
 
@@ -49,13 +49,13 @@ class Settings(ctypes.Structure):
         """
         return cls(
             smooth=frames.kept(0.81),
-            bias_min=1.9,
+            bias_min=2.0,
             gamma0=4.6,
             gamma1=3.0,
-            zeta0=2.0,
+            zeta0=2.2,
             noise_keep=frames.kept(0.72),
             bias_noise=1.47,
-            prior_keep=frames.kept(0.88),
+            prior_keep=frames.kept(0.86),
             prior_least=10**-2.5,
             stretch=frames.count(_MINIMUM_S / _STRETCHES),
             floor=floor,
@@ -84,7 +84,7 @@ class OmLsa(SpectralFilter):
     """
 
     def __init__(
-        self, sample_rate_hz: int, channels: int, *, floor_db: float = -18.0, enough_db: float = 32.0
+        self, sample_rate_hz: int, channels: int, *, floor_db: float = -18.0, enough_db: float = 30.0
     ) -> None:
         frames = Frames.at(sample_rate_hz)
         settings = Settings.of(frames, FloorState.of(frames, floor_db, enough_db))

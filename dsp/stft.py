@@ -1,8 +1,8 @@
 """Short-time spectra of a stream: frames, windows, and the filter that carries a gain on them from block to block.
 
-A frame is about 32 ms long, a hop half of it. Half a sine is the window at both ends (the square root of Hann's), so that
-the overlaps add up to 1 and a gain of 1 gives back what went in, within -130 dB. The transforms and the gains are C
-(``dsp/native/spectral.h``).
+A frame is about 32 ms long, a hop half of it. Half a sine is the window at both ends (the square root of Hann's), so
+that the overlaps add up to 1 and a gain of 1 gives back what went in, within -130 dB. The transforms and the gains are
+C (``dsp/native/spectral.h``).
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ _FRAME_S: Final = 0.032
 _USUAL_HOP_S: Final = 0.016
 _LEAST_RATE_HZ: Final = 8_000
 _MOST_RATE_HZ: Final = 48_000
+_DEEPEST_DB: Final = -40.0
+_MOST_ENOUGH_DB: Final = 60.0
 _RADICES: Final = (4, 2, 3)
 # The noise of so much sound is learnt before any of it is cleaned.
 _AHEAD_S: Final = 1.5
@@ -50,7 +52,9 @@ class Frames:
             For any other rate.
         """
         if not _LEAST_RATE_HZ <= sample_rate_hz <= _MOST_RATE_HZ:
-            raise ValueError(f"sample_rate_hz: {_LEAST_RATE_HZ} to {_MOST_RATE_HZ} wanted, got {sample_rate_hz}")
+            raise ValueError(
+                f"sample_rate_hz: {_LEAST_RATE_HZ} to {_MOST_RATE_HZ} wanted, got {sample_rate_hz}"
+            )
         wanted = _FRAME_S * sample_rate_hz
         size = min((k << a for k in (1, 3) for a in range(6, 12)), key=lambda n: abs(math.log(n / wanted)))
         return cls(size, size // 2, size / 2 / sample_rate_hz)
@@ -65,7 +69,9 @@ class Frames:
 
     def window(self) -> NDArray[np.float32]:
         """Analysis and synthesis window, shape (size,)."""
-        window: NDArray[np.float32] = np.sin(np.pi * (np.arange(self.size) + 0.5) / self.size).astype(np.float32)
+        window: NDArray[np.float32] = np.sin(np.pi * (np.arange(self.size) + 0.5) / self.size).astype(
+            np.float32
+        )
         return window
 
     def twiddles(self) -> NDArray[np.float32]:
@@ -89,18 +95,22 @@ def _turned(turns: NDArray[np.float64]) -> NDArray[np.float32]:
     return pairs
 
 
+def floats(*names: str) -> list[tuple[str, type[ctypes.c_float]]]:
+    """Fields of a structure in C."""
+    return [(name, ctypes.c_float) for name in names]
+
+
 class FloorState(ctypes.Structure):
     """``floor_state`` of ``spectral.h``: how deep gains may go, by the SNR that is measured as the stream goes by.
 
-    The floor leaves noise that is ``enough_db`` below the speech as it is, and lowers no noise by more than ``floor_db``
-    nor further than to ``enough_db`` below. The speech's level is the mean power of the latest frames that stand out of
-    the noise. Where more than half of the pauses are digital silence, so that nothing heard in them can be learnt from,
-    the floor rises to 0 dB.
+    The floor leaves noise that is ``enough_db`` below the speech as it is, and lowers no noise by more than
+    ``floor_db`` nor further than to ``enough_db`` below. The speech's level is the mean power of the latest 3 s of
+    frames that stand out of the noise. Where more than a third of the pauses is digital silence, so that there is too
+    little noise to learn from, the floor rises to 0 dB; silence beyond 1.3 s is a muted party and no pause.
     """
 
-    _fields_ = (
-        *((name, ctypes.c_float) for name in ("deepest_ln", "enough_ln", "onset", "memory", "longest")),
-        *((name, ctypes.c_float) for name in ("speech", "seen", "quiet", "empty", "run")),
+    _fields_ = floats(
+        "deepest_ln", "enough_ln", "onset", "memory", "longest", "speech", "seen", "quiet", "empty", "run"
     )
 
     @classmethod
@@ -119,10 +129,10 @@ class FloorState(ctypes.Structure):
         ValueError
             A parameter is out of its range.
         """
-        if not -40.0 <= floor_db <= 0.0:
-            raise ValueError(f"floor_db: -40 to 0 wanted, got {floor_db:g}")
-        if not 0.0 <= enough_db <= 60.0:
-            raise ValueError(f"enough_db: 0 to 60 wanted, got {enough_db:g}")
+        if not _DEEPEST_DB <= floor_db <= 0.0:
+            raise ValueError(f"floor_db: {_DEEPEST_DB:g} to 0 wanted, got {floor_db:g}")
+        if not 0.0 <= enough_db <= _MOST_ENOUGH_DB:
+            raise ValueError(f"enough_db: 0 to {_MOST_ENOUGH_DB:g} wanted, got {enough_db:g}")
         return cls(
             deepest_ln=floor_db * math.log(10) / 20,
             enough_ln=enough_db * math.log(10) / 10,
@@ -140,14 +150,14 @@ class Kernel:
             getattr(library(), f"cc_{name}_{verb}") for verb in ("new", "free", "prime", "run")
         )
         new.restype = ctypes.c_void_p
-        new.argtypes = [ctypes.c_int, ctypes.c_int, *[ctypes.c_void_p] * 4]
+        new.argtypes = [ctypes.c_int, *[ctypes.c_void_p] * 4]
         free.restype, free.argtypes = None, [ctypes.c_void_p]
         self._prime.restype, self._prime.argtypes = None, [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int]
         self._run.restype = None
         self._run.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int]
         tables = (frames.window(), frames.twiddles(), frames.unpack())
         addresses = (table.ctypes.data for table in tables)
-        self._state = new(frames.size, frames.hop, *addresses, ctypes.addressof(settings))
+        self._state = new(frames.size, *addresses, ctypes.addressof(settings))
         if not self._state:
             raise MemoryError(f"no memory for the state of {name}")
         weakref.finalize(self, free, self._state)
@@ -263,7 +273,9 @@ class SpectralFilter:
 
     def _joined(self, done: list[Samples]) -> Samples:
         """What all channels have: one may be held back for longer than another."""
-        parts = [np.concatenate(pair) if pair[0].size else pair[1] for pair in zip(self._early, done, strict=True)]
+        parts = [
+            np.concatenate(pair) if pair[0].size else pair[1] for pair in zip(self._early, done, strict=True)
+        ]
         frames = min((part.size for part in parts), default=0)
         joined = np.empty((frames, len(parts)), dtype=np.float32, order="F")
         for index, part in enumerate(parts):

@@ -285,10 +285,10 @@ def _tell(outcome: Outcome, *, as_json: bool) -> None:
 
 def _conclude(done: list[Outcome], table: Callable[[list[dict[str, Any]]], Table], *, as_json: bool) -> None:
     """Print the table, and end with what the exit code says."""
-    from rich.console import Console
-
     reports = [outcome.report for outcome in done if outcome.report is not None]
     if reports and not as_json:
+        from rich.console import Console
+
         # Where nobody looks, nothing is to be broken over lines.
         width = None if sys.stdout.isatty() else _WIDE
         Console(highlight=False, width=width).print(table(reports))

@@ -36,14 +36,14 @@ void cc_omlsa_free(omlsa *o)
     free(o);
 }
 
-omlsa *cc_omlsa_new(int size, int hop, const float *window, const float *twiddles, const float *unpack,
+omlsa *cc_omlsa_new(int size, const float *window, const float *twiddles, const float *unpack,
                     const settings *set)
 {
     omlsa *o = calloc(1, sizeof *o);
     if (!o)
         return NULL;
     o->set = *set;
-    o->s = cc_stft_new(size, hop, window, twiddles, unpack);
+    o->s = cc_stft_new(size, window, twiddles, unpack);
     o->rows = o->s ? cc_rows_new(ROWS, o->s->stride) : NULL;
     if (!o->rows) {
         cc_omlsa_free(o);
@@ -99,7 +99,7 @@ static EACH_CPU void smooth_noise(omlsa *o, const float *restrict power)
     const float *restrict smooth = o->smooth, *restrict first = o->minimum;
     for (int k = 0; k < stride; k++) {
         const float line = bias * first[k];
-        flag[k] = (power[k] < gamma0 * line) & (smooth[k] < zeta0 * line) ? 1.0f : 0.0f;
+        flag[k] = ((power[k] < gamma0 * line) & (smooth[k] < zeta0 * line)) ? 1.0f : 0.0f;
     }
     flag[-1] = flag[half + 1] = 0.0f;
     for (int k = 0; k <= half; k++) {
@@ -130,9 +130,10 @@ static EACH_CPU void gains(omlsa *o, const float *restrict power, float *restric
                                  set.prior_least);
         const float wiener = prior / (1.0f + prior), v = most(gamma * wiener, 1e-10f), e = exp_of(-v);
         const float p = (1.0f - q) / ((1.0f - q) + q * (1.0f + prior) * e);
-        const float ln_gain = ln_of(wiener) + 0.5f * e1_of(v, e);
-        gain[k] = least(most(exp_of(p * ln_gain + (1.0f - p) * floor_ln), floor), 1.0f);
-        before[k] = exp_of(2.0f * ln_gain) * gamma;
+        /* Twice the logarithm of G_H1, which is wiener * exp(E1(v) / 2). */
+        const float ln_square = ln_of(wiener * wiener / least(v, 1.0f)) + e1_rest_of(v, e);
+        gain[k] = least(most(exp_of(0.5f * p * ln_square + (1.0f - p) * floor_ln), floor), 1.0f);
+        before[k] = exp_of(ln_square) * gamma;
         const float rate = learn * (1.0f - set.noise_keep) * (1.0f - p);
         mean[k] += rate * (power[k] - mean[k]);
         noise[k] = set.bias_noise * mean[k] + TINY;
@@ -190,6 +191,7 @@ static void one_frame(void *state, const float *samples, const float *power, flo
 void cc_omlsa_prime(omlsa *o, const float *samples, int frames)
 {
     cc_stft_run(o->s, samples, NULL, frames, one_frame, o);
+    cc_floor_again(&o->set.floor);
     for (int k = 0; k < o->s->stride; k++)
         o->before[k] = 1.0f;
 }

@@ -56,7 +56,7 @@ void cc_rnnoise_free(rn_stream *stream) { free(stream); }
 rn_stream *cc_rnnoise_new(const rn_model *model, const rn_tables *tables, int channels, float mix) {
     const size_t hop = tables->hop, turn = (size_t)2 * tables->bins * RN_FRAMES;
     const size_t head = (sizeof(rn_stream) + 63) / 64 * 16; /* in floats, as what follows */
-    const size_t shared = (size_t)RN_TOGETHER * RN_FRAMES * (RN_GATES + RN_UNITS + RN_BANDS + RN_UNITS / 4);
+    const size_t shared = (size_t)RN_TOGETHER * RN_FRAMES * (RN_GATES + RN_BANDS + RN_UNITS / 2 + RN_UNITS / 4);
     const size_t filtered = (RN_FRAMES + 4) * hop + RN_MARGIN, original = (2 * RN_FRAMES + 2) * hop;
     const size_t half_rate = RN_HISTORY + RN_FRAMES * RN_NEW, each = filtered + original + half_rate + 2 * turn + hop;
     const size_t whole = (head + shared + channels * (each + 64)) * sizeof(float);

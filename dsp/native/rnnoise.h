@@ -15,6 +15,8 @@ enum {
     RN_CONV = 128,        /* units of the first layer */
     RN_UNITS = 384,       /* units of every other layer */
     RN_GATES = 3 * RN_UNITS,
+    RN_FEATURE_STEPS = 512,  /* of a feature to one; 64 is the greatest */
+    RN_UNIT_STEPS = 4096,    /* of an activation to one, where it has 16 bits */
     RN_CHANNELS = 8,      /* at most, in one stream */
     RN_TOGETHER = 4,      /* channels whose frames share one load of the weights */
     RN_HISTORY = 624,     /* samples at 24 kHz that the pitch search looks at beside those of the new frame */
@@ -45,15 +47,20 @@ typedef struct {
     const float *bias;
 } rn_layer;
 
+/* A layer with 16-bit weights: blocks of 32 outputs, in each two inputs of every output after one another. */
 typedef struct {
-    const float *conv1; /* (195, 128) */
-    const float *conv1_bias;
+    const int16_t *weights;
+    const float *scale; /* of the sums, with the step of the inputs in it */
+    const float *bias;
+} rn_wide_layer;
+
+typedef struct {
+    rn_wide_layer conv1; /* 196 inputs, the last of them nothing; 128 outputs */
     rn_layer conv2;
     rn_layer input[3];
     rn_layer recurrent[3];
     const float *diagonal[3]; /* (3, 384): update, reset, candidate */
-    const float *gains;       /* (1536, 32) */
-    const float *gains_bias;
+    rn_wide_layer gains[4];   /* 384 inputs each, of the layers' outputs; 32 outputs. One scale and bias, the first's */
 } rn_model;
 
 /* All that depends on the sample rate; made by dsp/rnnoise_tables.py. */
@@ -90,7 +97,7 @@ typedef struct {
     int32_t count;           /* frames of this call that the network sees */
     uint8_t active[RN_FRAMES]; /* whether it sees this one: silence passes it by */
     int32_t periods[RN_FRAMES];
-    float features[(RN_FRAMES + 2) * RN_FEATURES]; /* of the frames that are not silent, after the two before them */
+    int16_t features[(RN_FRAMES + 2) * RN_FEATURES + 1]; /* of the frames that are not silent, after the two before */
     uint8_t conv1_out[(RN_FRAMES + 2) * RN_CONV];  /* the same */
     float state[3][RN_UNITS];
     float raw_gains[RN_FRAMES][RN_BANDS]; /* what the network says, for those it saw */

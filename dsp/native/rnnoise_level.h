@@ -96,8 +96,13 @@ static void rn_analyse(const rn_tables *t, rn_channel *one, float *spectrum, flo
         for (int l = 0; l < RN_LANES; l++) {
             for (int b = 0; b < RN_BANDS; b++) one->energy[group * RN_LANES + l + 1][b] = energy[b + 1][0][l];
             if (!one->active[group * RN_LANES + l]) continue;
-            float *row = one->features + (size_t)(2 + one->count++) * RN_FEATURES;
-            for (int i = 0; i < RN_FEATURES; i++) row[i] = features[i][l];
+            int16_t *row = one->features + (size_t)(2 + one->count++) * RN_FEATURES;
+            for (int i = 0; i < RN_FEATURES; i++) {
+                float x = features[i][l];
+                x = x < 63.9f ? x : 63.9f;
+                x = x > -63.9f ? x : -63.9f;
+                row[i] = (int16_t)((int32_t)((float)RN_FEATURE_STEPS * x + 32768.5f) - 32768);
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ enum {
     RN_PERIOD_MIN_24K = 30,
     RN_LAGS_24K = (RN_PERIOD_MAX - 3 * 60) / 2,  /* 294: the search leaves out the shortest periods */
     RN_LAGS_12K = RN_LAGS_24K / 2,               /* 147 */
-    RN_LAGS_PADDED = 152,
+    RN_LAGS_PADDED = 160,
 };
 
 /* What the steps of the search share: the whitened signal and its squares. */
@@ -113,15 +113,14 @@ static const rn_best rn_none = {{-1.0f, -1.0f}, {0.0f, 0.0f}, {0, 1}};
 
 /* Coarse search at 12 kHz. */
 static rn_best rn_coarse(const rn_pitch *p) {
-    enum { N = RN_COMPARED / 2, BLOCKS = RN_LAGS_PADDED / 8 };
+    enum { N = RN_COMPARED / 2 };
     const float *x = p->even + RN_PAST_24K / 2, *y = p->even;
     float correlation[RN_LAGS_PADDED], change[RN_LAGS_PADDED];
-    for (int first = 0; first < BLOCKS; first += 7) {
-        rn_vec s[7] = {{0}, {0}, {0}, {0}, {0}, {0}, {0}};
-        int from = first < BLOCKS - 7 ? first : BLOCKS - 7; /* the last blocks overlap those before */
+    for (int first = 0; first < RN_LAGS_PADDED; first += 80) {
+        rn_vec s[10] = {{0}, {0}, {0}, {0}, {0}, {0}, {0}, {0}, {0}, {0}};
         for (int j = 0; j < N; j++)
-            for (int v = 0; v < 7; v++) s[v] += *(const rn_vec_any *)(y + j + 8 * (from + v)) * x[j];
-        memcpy(correlation + 8 * from, s, sizeof s);
+            for (int v = 0; v < 10; v++) s[v] += *(const rn_vec_any *)(y + j + first + 8 * v) * x[j];
+        memcpy(correlation + first, s, sizeof s);
     }
     for (int i = 0; i < RN_LAGS_12K; i++) change[i] = y[i + N] * y[i + N] - y[i] * y[i];
     float energy = 1.0f + rn_dot(y, y, N - 16);

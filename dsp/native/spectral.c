@@ -41,18 +41,19 @@ void cc_stft_free(stft *s)
         free(s->work[i]);
     free(s->power);
     free(s->gain);
+    free(s->frames);
     free(s->overlap);
     free(s);
 }
 
-stft *cc_stft_new(int size, int hop, const float *window, const float *twiddles, const float *unpack)
+stft *cc_stft_new(int size, const float *window, const float *twiddles, const float *unpack)
 {
     stft *s = calloc(1, sizeof *s);
     if (!s)
         return NULL;
     s->size = size;
     s->half = size / 2;
-    s->hop = hop;
+    s->hop = size / 2;
     s->stride = (s->half + BIN_STEP) / BIN_STEP * BIN_STEP;
     s->window = copied(window, (size_t)size);
     s->twiddles = copied(twiddles, twiddles_of(s->half));
@@ -62,8 +63,9 @@ stft *cc_stft_new(int size, int hop, const float *window, const float *twiddles,
         whole = (s->work[i] = zeros((size_t)(s->half + 1) * sizeof(lanes))) && whole;
     s->power = zeros((size_t)LANES * (size_t)s->stride * sizeof(float));
     s->gain = zeros((size_t)LANES * (size_t)s->stride * sizeof(float));
-    s->overlap = zeros((size_t)size * sizeof(float));
-    if (whole && s->power && s->gain && s->overlap)
+    s->frames = zeros((size_t)LANES * (size_t)size * sizeof(float));
+    s->overlap = zeros((size_t)s->hop * sizeof(float));
+    if (whole && s->power && s->gain && s->frames && s->overlap)
         return s;
     cc_stft_free(s);
     return NULL;
@@ -140,20 +142,51 @@ static int transform(stft *s)
     return from;
 }
 
-/* Samples beyond +120 dB of full scale are held there, so that all that follows is finite. */
+#define EVEN_ODD(a, b) __builtin_shufflevector(a, b, 0, 8, 2, 10, 4, 12, 6, 14), \
+                       __builtin_shufflevector(a, b, 1, 9, 3, 11, 5, 13, 7, 15)
+#define PAIRS(a, b) __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13), \
+                    __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15)
+#define HALVES(a, b) __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11), \
+                     __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15)
+
+/* Rows become columns; in place. */
+static inline __attribute__((always_inline)) void transpose(lanes v[LANES])
+{
+    const lanes a[] = {EVEN_ODD(v[0], v[1]), EVEN_ODD(v[2], v[3]), EVEN_ODD(v[4], v[5]), EVEN_ODD(v[6], v[7])};
+    const lanes b[] = {PAIRS(a[0], a[2]), PAIRS(a[1], a[3]), PAIRS(a[4], a[6]), PAIRS(a[5], a[7])};
+    const lanes c[] = {HALVES(b[0], b[4]), HALVES(b[2], b[6]), HALVES(b[1], b[5]), HALVES(b[3], b[7])};
+    v[0] = c[0];
+    v[4] = c[1];
+    v[1] = c[2];
+    v[5] = c[3];
+    v[2] = c[4];
+    v[6] = c[5];
+    v[3] = c[6];
+    v[7] = c[7];
+}
+
+/* Samples beyond +120 dB of full scale are held there, and what is no number is 0: all that follows is finite. */
+static inline __attribute__((always_inline)) void hold(lanes *v)
+{
+    const lanes most_of = (lanes){0} + 1e6f, least_of = -most_of;
+    const lane_masks below = *v < most_of, above = *v > least_of;
+    const lane_masks held = ((lane_masks)*v & below & above) | ((lane_masks)most_of & above & ~below)
+        | ((lane_masks)least_of & below & ~above);
+    *v = (lanes)held;
+}
+
 static EACH_CPU void window_in(const stft *s, const float *samples, int frames)
 {
-    float *re = (float *)s->work[0], *im = (float *)s->work[1];
-    for (int l = 0; l < frames; l++) {
-        const float *x = samples + (ptrdiff_t)l * s->hop;
-        for (int n = 0; n < s->half; n++) {
-            re[n * LANES + l] = s->window[2 * n] * most(least(x[2 * n], 1e6f), -1e6f);
-            im[n * LANES + l] = s->window[2 * n + 1] * most(least(x[2 * n + 1], 1e6f), -1e6f);
+    for (int n = 0; n < s->size; n += LANES) {
+        lanes v[LANES] = {{0}};
+        for (int l = 0; l < frames; l++)
+            memcpy(&v[l], samples + (ptrdiff_t)l * s->hop + n, sizeof v[l]);
+        transpose(v);
+        for (int j = 0; j < LANES; j++) {
+            hold(&v[j]);
+            s->work[j % 2][(n + j) / 2] = s->window[n + j] * v[j];
         }
     }
-    for (int l = frames; l < LANES; l++)
-        for (int n = 0; n < s->half; n++)
-            re[n * LANES + l] = im[n * LANES + l] = 0.0f;
 }
 
 /* Spectra of real frames out of those of their halves; in place. */
@@ -191,41 +224,56 @@ static EACH_CPU void pack(lanes *re, lanes *im, const float *w, int half)
     }
 }
 
-static EACH_CPU void powers(const stft *s, int frames)
+static EACH_CPU void powers(const stft *s)
 {
     const lanes *re = s->re, *im = s->im;
-    for (int k = 0; k <= s->half; k++) {
-        union { lanes v; float of[LANES]; } p;
-        p.v = re[k] * re[k] + im[k] * im[k];
-        for (int l = 0; l < frames; l++)
-            s->power[l * s->stride + k] = p.of[l];
+    for (int k = 0; k < s->half; k += LANES) {
+        lanes v[LANES];
+        for (int j = 0; j < LANES; j++)
+            v[j] = re[k + j] * re[k + j] + im[k + j] * im[k + j];
+        transpose(v);
+        for (int l = 0; l < LANES; l++)
+            memcpy(s->power + l * s->stride + k, &v[l], sizeof v[l]);
     }
+    const lanes last = re[s->half] * re[s->half];
+    for (int l = 0; l < LANES; l++)
+        s->power[l * s->stride + s->half] = last[l];
 }
 
 static EACH_CPU void apply(const stft *s)
 {
-    for (int k = 0; k <= s->half; k++) {
-        union { lanes v; float of[LANES]; } g;
+    for (int k = 0; k < s->half; k += LANES) {
+        lanes v[LANES];
         for (int l = 0; l < LANES; l++)
-            g.of[l] = s->gain[l * s->stride + k];
-        s->re[k] *= g.v;
-        s->im[k] *= g.v;
+            memcpy(&v[l], s->gain + l * s->stride + k, sizeof v[l]);
+        transpose(v);
+        for (int j = 0; j < LANES; j++) {
+            s->re[k + j] *= v[j];
+            s->im[k + j] *= v[j];
+        }
     }
+    for (int l = 0; l < LANES; l++)
+        s->re[s->half][l] *= s->gain[l * s->stride + s->half];
 }
 
 /* Adds the windowed frames to the overlap, and gives the samples that no later frame reaches. */
 static EACH_CPU void window_out(stft *s, const lanes *even, const lanes *odd, float *samples, int frames)
 {
-    const float *re = (const float *)even, *im = (const float *)odd, scale = 1.0f / (float)s->half;
-    for (int l = 0; l < frames; l++) {
-        for (int n = 0; n < s->half; n++) {
-            s->overlap[2 * n] += s->window[2 * n] * (scale * re[n * LANES + l]);
-            s->overlap[2 * n + 1] += s->window[2 * n + 1] * (scale * im[n * LANES + l]);
-        }
-        memcpy(samples + (ptrdiff_t)l * s->hop, s->overlap, (size_t)s->hop * sizeof(float));
-        memmove(s->overlap, s->overlap + s->hop, (size_t)(s->size - s->hop) * sizeof(float));
-        memset(s->overlap + s->size - s->hop, 0, (size_t)s->hop * sizeof(float));
+    const float scale = 1.0f / (float)s->half;
+    float *restrict frame = s->frames;
+    for (int n = 0; n < s->size; n += LANES) {
+        lanes v[LANES];
+        for (int j = 0; j < LANES; j++)
+            v[j] = scale * s->window[n + j] * (j % 2 ? odd : even)[(n + j) / 2];
+        transpose(v);
+        for (int l = 0; l < LANES; l++)
+            memcpy(frame + l * s->size + n, &v[l], sizeof v[l]);
     }
+    for (int l = 0; l < frames; l++, frame += s->size, samples += s->hop)
+        for (int n = 0; n < s->hop; n++) {
+            samples[n] = s->overlap[n] + frame[n];
+            s->overlap[n] = frame[s->hop + n];
+        }
 }
 
 /* Spectra and powers of `frames` frames (at most LANES), the first of which begins at `samples`. */
@@ -236,7 +284,7 @@ static void forward(stft *s, const float *samples, int frames)
     s->re = s->work[at];
     s->im = s->work[at + 1];
     unpack(s->re, s->im, s->unpack, s->half);
-    powers(s, frames);
+    powers(s);
 }
 
 /* Applies the gains, and writes frames * hop samples. */
@@ -303,49 +351,4 @@ void cc_rows_free(float *rows)
 {
     if (rows)
         free(rows - BIN_STEP);
-}
-
-float cc_sum(const float *values, int count)
-{
-    lanes low = {0}, high = {0};
-    for (int k = 0; k < count; k += BIN_STEP) {
-        lanes a, b;
-        memcpy(&a, values + k, sizeof a);
-        memcpy(&b, values + k + LANES, sizeof b);
-        low += a;
-        high += b;
-    }
-    low += high;
-    return ((low[0] + low[1]) + (low[2] + low[3])) + ((low[4] + low[5]) + (low[6] + low[7]));
-}
-
-static void remember(floor_state *f, float quiet, float empty)
-{
-    const float keep = 1.0f - 1.0f / f->memory;
-    f->quiet = keep * f->quiet + quiet;
-    f->empty = keep * f->empty + empty;
-}
-
-void cc_floor_empty(floor_state *f)
-{
-    if (f->run < f->longest)
-        remember(f, 0.0f, 1.0f);
-    f->run += 1.0f;
-}
-
-float cc_floor_of(floor_state *f, const float *power, const float *noise, int count, int learn)
-{
-    const float frame = cc_sum(power, count), line = most(cc_sum(noise, count), TINY);
-    f->run = 0.0f;
-    if (learn && frame > f->onset * line) {
-        f->seen = least(f->seen + 1.0f, f->memory);
-        f->speech += (frame - line - f->speech) / f->seen;
-    } else if (learn) {
-        remember(f, 1.0f, 0.0f);
-    }
-    const float snr_ln = ln_of(most(f->speech, TINY) / line);
-    const float floor_ln = least(most(0.5f * (snr_ln - f->enough_ln), f->deepest_ln), 0.0f);
-    /* Where the pauses are digital silence, what was taken for noise is quiet speech: hands off. */
-    const float noisy = f->quiet / most(f->quiet + f->empty, 1.0f);
-    return floor_ln * (f->empty > 0.0f ? least(most(4.0f * noisy - 2.0f, 0.0f), 1.0f) : 1.0f);
 }

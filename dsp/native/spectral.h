@@ -8,11 +8,12 @@
 enum { LANES = 8, BIN_STEP = 16, ALL_SILENT = 15 };
 
 typedef float lanes __attribute__((vector_size(LANES * sizeof(float))));
+typedef int32_t lane_masks __attribute__((vector_size(LANES * sizeof(float))));
 
 typedef struct {
-    int size;                /* samples of a frame: 2^a or 3 * 2^a */
+    int size;                /* samples of a frame: 2^a or 3 * 2^a, a multiple of 2 * BIN_STEP */
     int half;                /* size / 2: the complex transform's length, and the bins but one */
-    int hop;                 /* samples from frame to frame: half or a quarter of the size */
+    int hop;                 /* samples from frame to frame: the half */
     int stride;              /* floats from one frame's bins to the next's: half + 1, rounded up to BIN_STEP */
     float *window;           /* shape (size,): analysis and synthesis, squares of all overlaps add up to 1 */
     float *twiddles;         /* of all passes, in their order */
@@ -20,13 +21,14 @@ typedef struct {
     lanes *work[4];          /* two complex buffers, shape (half + 1,) each */
     lanes *re, *im;          /* the spectra of the frames: two of work */
     float *power, *gain;     /* shape (LANES, stride) */
-    float *overlap;          /* shape (size,): what later frames are added to */
+    float *frames;           /* shape (LANES, size): after the synthesis window */
+    float *overlap;          /* shape (hop,): the rest of the frame before */
 } stft;
 
 /* What makes the gains of the next frame: `samples` (size,), `power` and `gain` (stride,). */
 typedef void frame_gain(void *state, const float *samples, const float *power, float *gain);
 
-stft *cc_stft_new(int size, int hop, const float *window, const float *twiddles, const float *unpack);
+stft *cc_stft_new(int size, const float *window, const float *twiddles, const float *unpack);
 void cc_stft_free(stft *s);
 
 /* Frames begin a hop apart at `samples`. frames * hop samples are written to `cleaned`, size - hop samples late; where
@@ -51,7 +53,7 @@ typedef struct {
     float deepest_ln;   /* ln of the lowest floor */
     float enough_ln;    /* ln of the power ratio of speech to residual noise that is enough */
     float onset;        /* a frame with so many times the noise's power is speech */
-    float memory;       /* frames of speech that its level is the mean of, and of pauses that are remembered */
+    float memory;       /* frames of speech that its level is the mean of; of pauses, twice as many are remembered */
     float longest;      /* a longer digital silence is a party that is muted, no pause between words */
     float speech, seen; /* the level, and the number of frames that it stands for yet */
     float quiet, empty; /* remembered frames of pauses: with the line's noise, and digital silence */
@@ -60,6 +62,9 @@ typedef struct {
 
 /* Takes note of a frame of digital silence. */
 void cc_floor_empty(floor_state *f);
+
+/* Begins the stream anew with what has been learnt of it. */
+static inline void cc_floor_again(floor_state *f) { f->run = f->longest; }
 
 /* The floor, as ln of a gain, for a frame of sound; `learn` is 0 where the frame must not be learnt from. */
 float cc_floor_of(floor_state *f, const float *power, const float *noise, int count, int learn);
@@ -101,15 +106,14 @@ static inline __attribute__((always_inline)) float ln_of(float x)
     return (float)exponent * 0.693147181f + (t + t + t * series);
 }
 
-/* The exponential integral E1(v) for v > 0, given exp(-v): absolute error below 4e-5.
+/* E1(v) + ln(min(v, 1)), where E1 is the exponential integral, given exp(-v): absolute error below 4e-5 for v >= 0.
  * Abramowitz and Stegun, Handbook of Mathematical Functions, 5.1.53 and 5.1.54. */
-static inline __attribute__((always_inline)) float e1_of(float v, float exp_minus_v)
+static inline __attribute__((always_inline)) float e1_rest_of(float v, float exp_minus_v)
 {
     const float u = least(v, 1.0f);
-    const float near = u * (0.99999193f + u * (-0.24991055f + u * (0.05519968f + u * (-0.00976004f
-        + u * 0.00107857f)))) - 0.57721566f - ln_of(u);
-    const float far = exp_minus_v * (v * (v + 2.334733f) + 0.250621f)
-        / (v * (v * (v + 3.330657f) + 1.681534f));
+    const float near = -0.57721566f + u * (0.99999193f + u * (-0.24991055f + u * (0.05519968f
+        + u * (-0.00976004f + u * 0.00107857f))));
+    const float far = exp_minus_v * (v * (v + 2.334733f) + 0.250621f) / (v * (v * (v + 3.330657f) + 1.681534f));
     return v < 1.0f ? near : far;
 }
 

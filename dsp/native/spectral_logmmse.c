@@ -2,6 +2,8 @@
  * probability of speech (Gerkmann and Hendriks 2012). One state is one channel; the equations stand in dsp/logmmse.py. */
 #include "spectral.h"
 
+#include <math.h>
+
 typedef struct {
     float noise_keep;      /* what the noise keeps from frame to frame */
     float presence_keep;   /* the same of the smoothed probability of speech */
@@ -37,14 +39,14 @@ static void forget_before(logmmse *m)
         m->before[k] = 1.0f;
 }
 
-logmmse *cc_logmmse_new(int size, int hop, const float *window, const float *twiddles, const float *unpack,
+logmmse *cc_logmmse_new(int size, const float *window, const float *twiddles, const float *unpack,
                         const settings *set)
 {
     logmmse *m = calloc(1, sizeof *m);
     if (!m)
         return NULL;
     m->set = *set;
-    m->s = cc_stft_new(size, hop, window, twiddles, unpack);
+    m->s = cc_stft_new(size, window, twiddles, unpack);
     m->rows = m->s ? cc_rows_new(ROWS, m->s->stride) : NULL;
     if (!m->rows) {
         cc_logmmse_free(m);
@@ -84,9 +86,9 @@ static EACH_CPU void gains(logmmse *m, const float *restrict power, float *restr
         const float prior = most(set.prior_keep * before[k] + (1.0f - set.prior_keep) * most(gamma - 1.0f, 0.0f),
                                  set.prior_least);
         const float wiener = prior / (1.0f + prior), v = most(gamma * wiener, 1e-10f);
-        const float amplitude = wiener * exp_of(0.5f * e1_of(v, exp_of(-v)));
-        before[k] = amplitude * amplitude * gamma;
-        gain[k] = least(most(amplitude, floor), 1.0f);
+        const float square = wiener * wiener / least(v, 1.0f) * exp_of(e1_rest_of(v, exp_of(-v)));
+        before[k] = square * gamma;
+        gain[k] = least(most(sqrtf(square), floor), 1.0f);
     }
 }
 
@@ -117,6 +119,7 @@ static void one_frame(void *state, const float *samples, const float *power, flo
 void cc_logmmse_prime(logmmse *m, const float *samples, int frames)
 {
     cc_stft_run(m->s, samples, NULL, frames, one_frame, m);
+    cc_floor_again(&m->set.floor);
     forget_before(m);
 }
 

@@ -9,7 +9,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, field_validator, mode
 from pydantic_core import PydanticCustomError
 
 from dsp.passing import through
-from dsp.report import DenoiseOutcome
+from dsp.report import DenoiseOutcome, ReportWarning
 from dsp.spectral_gate import NoiseFrames, SpectralGate
 from dsp.speech import SpeechLevels, speech_levels
 from dsp.stages.base import Context, Stage, not_known
@@ -125,6 +125,20 @@ class Denoise(Stage):
 
             levels = [speech_levels(context.decisions[index]) for index in chosen]
             return Afftdn(rate_hz, [found.noise_dbfs or 0.0 for found in levels])
-        from dsp.rnnoise import RnNoise  # noqa: PLC0415
+        return self._rnnoise(len(chosen), context)
 
-        return RnNoise(rate_hz, len(chosen), mix=self.mix)
+    def _rnnoise(self, channels: int, context: Context) -> Filter:
+        from dsp.rnnoise import RnNoise, RnNoiseUnavailable  # noqa: PLC0415
+
+        rate_hz = context.audio.sample_rate_hz
+        try:
+            return RnNoise(rate_hz, channels, mix=self.mix)
+        except RnNoiseUnavailable as why:
+            from dsp.rnnoise_library import LibraryRnNoise  # noqa: PLC0415
+
+            library = LibraryRnNoise(rate_hz, channels, mix=self.mix)
+            message = (
+                f"RNNoise runs in its library's own loop, slower and not to the same bit, because: {why}"
+            )
+            context.warnings.append(ReportWarning(code="denoiser_fallback", message=message))
+            return library

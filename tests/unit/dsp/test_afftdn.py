@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from dsp.afftdn import Afftdn
 from dsp.audio import Samples
 from dsp.stages import Denoise
-from tests.support.stage_runs import context_of, passed, rms_db, run
+from tests.support.sounds import rms_db
+from tests.support.streams import context_of, run, through
 
 RATES_HZ = [8_000, 11_025, 16_000, 22_050, 44_100, 48_000]
 
@@ -29,7 +30,7 @@ def _words(sample_rate_hz: int, seconds: float = 3.0, noise_dbfs: float = -45.0)
 
 
 def _denoised(samples: Samples, sample_rate_hz: int = 8_000, block_frames: int = 4_096) -> Samples:
-    return passed(samples, Afftdn(sample_rate_hz, [-45.0] * samples.shape[1]), block_frames)
+    return through(Afftdn(sample_rate_hz, [-45.0] * samples.shape[1]), samples, block_frames)
 
 
 @pytest.mark.parametrize("sample_rate_hz", RATES_HZ)
@@ -66,7 +67,7 @@ def test_any_length_comes_out_whole(frames: int, block_frames: int) -> None:
 def test_noise_goes_down_as_far_at_every_level(noise_dbfs: float) -> None:
     """Left to itself the filter takes 0.2 dB of noise at -30 dBFS and 12 dB of noise at -60."""
     noise = _noise(40_000, noise_dbfs)[:, None]
-    out = passed(noise, Afftdn(8_000, [noise_dbfs]))
+    out = through(Afftdn(8_000, [noise_dbfs]), noise)
     assert rms_db(out[8_000:]) - rms_db(noise[8_000:]) == pytest.approx(-10.0, abs=0.5)
 
 

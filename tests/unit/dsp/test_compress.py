@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from dsp.audio import Samples
 from dsp.stages.compress import Compress
-from tests.support.stage_runs import context_of, example, passed, rms_db, run
+from tests.support.sounds import example, rms_db
+from tests.support.streams import context_of, run, through
 
 RATE_HZ = 8_000
 Phrases = list[tuple[float, float]]
@@ -89,7 +90,7 @@ def test_the_gain_moves_without_a_step() -> None:
 
 def run_gain(party: Samples) -> Samples:
     """The gain of each frame that a party gets."""
-    return passed(np.ones_like(party), Compress().open(context_of(party)))[:, 0]
+    return through(Compress().open(context_of(party)), np.ones_like(party))[:, 0]
 
 
 @pytest.mark.parametrize("phrases", [EVEN, [(-20.0, 6.0), (-20.8, 6.0), (-19.5, 6.0)]])
@@ -119,11 +120,11 @@ def test_each_party_is_levelled_for_itself() -> None:
 @pytest.mark.parametrize("rate_hz", [8_000, 16_000, 48_000])
 def test_the_cut_into_blocks_changes_no_bit(rate_hz: int) -> None:
     party = _party([(-20.0, 4.0), (-32.0, 4.0)], rate_hz=rate_hz)
-    whole = run(Compress(), party, rate_hz, len(party))
+    whole = run(Compress(), party, rate_hz, block_frames=len(party))
     assert not np.array_equal(whole, party)
     assert whole.dtype == np.float32
     for block_frames in (4_096, 100_000):
-        assert run(Compress(), party, rate_hz, block_frames).tobytes() == whole.tobytes()
+        assert run(Compress(), party, rate_hz, block_frames=block_frames).tobytes() == whole.tobytes()
 
 
 @pytest.mark.parametrize("block_frames", [1, 7, 160])
@@ -131,10 +132,10 @@ def test_the_cut_into_the_smallest_blocks_changes_no_bit(block_frames: int) -> N
     context = context_of(_party(UNEVEN))
     start = 9 * RATE_HZ
     sound = _party(UNEVEN)[: start + 3_000]
-    whole = passed(sound, Compress().open(context), len(sound))
+    whole = through(Compress().open(context), sound, len(sound))
     stage = Compress().open(context)
     stage.push(sound[:start])
-    out = passed(sound[start:], stage, block_frames)
+    out = through(stage, sound[start:], block_frames)
     assert out.tobytes() == whole[start:].tobytes()
 
 
@@ -182,7 +183,7 @@ def test_a_real_call_keeps_its_noise_where_it_was(name: str) -> None:
     """Its pauses get no louder, against its speech, than they were."""
     call = example(name)
     context = context_of(call)
-    out = passed(call, Compress().open(context))
+    out = through(Compress().open(context), call)
     for channel, decision in enumerate(context.decisions):
         speech, noise = (which.repeat(160) for which in (decision.speech, decision.noise))
         before, after = call[: speech.size, channel], out[: speech.size, channel]

@@ -10,7 +10,8 @@ from scipy.signal import butter, sosfilt
 
 from dsp.audio import Samples
 from dsp.stages.highpass import HighPass, butterworth
-from tests.support.stage_runs import example, rms_db, run
+from tests.support.sounds import example, rms_db
+from tests.support.streams import context_of, run, through
 
 RATES_HZ = [8_000, 11_025, 16_000, 44_100, 48_000]
 
@@ -69,10 +70,10 @@ def test_speech_is_not_late() -> None:
 def test_the_cut_into_blocks_changes_no_bit(sample_rate_hz: int, block_frames: int) -> None:
     noise = _noise({1: 3_000, 7: 10_000}.get(block_frames, 110_000), 3)
     noise[len(noise) // 2 :] = 0.0
-    whole = run(HighPass(), noise, sample_rate_hz, len(noise))
+    whole = run(HighPass(), noise, sample_rate_hz, block_frames=len(noise))
     assert whole.shape == noise.shape
     assert whole.dtype == np.float32
-    assert run(HighPass(), noise, sample_rate_hz, block_frames).tobytes() == whole.tobytes()
+    assert run(HighPass(), noise, sample_rate_hz, block_frames=block_frames).tobytes() == whole.tobytes()
 
 
 def test_a_channel_does_not_hear_its_neighbour() -> None:
@@ -126,6 +127,6 @@ SHAPES = {
 def test_whatever_goes_in_finite_numbers_come_out(shape: str) -> None:
     sound = SHAPES[shape].astype(np.float32)
     before = sound.copy()
-    out = run(HighPass(order=8, cutoff_hz=400.0), sound)
+    out = through(HighPass(order=8, cutoff_hz=400.0).open(context_of(np.zeros_like(sound))), sound)
     assert np.isfinite(out).all()
     assert np.array_equal(sound, before)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dsp.audio import AudioBuffer
 from dsp.speech import Decision
 from dsp.stages import Context
 from dsp.stages.trim import Trim
-from tests.support.stage_runs import MemoryAudio, run
+from tests.support.streams import context_of, run
 
 RATE_HZ = 8_000
 
@@ -23,9 +26,10 @@ def _context(spoken_s: list[list[tuple[float, float]]], seconds: float) -> Conte
         speech = np.zeros(frames // 160, dtype=np.bool_)
         for start_s, end_s in stretches_s:
             speech[round(start_s * 50) : round(end_s * 50)] = True
-        decisions.append(Decision(np.ones(speech.size), speech, ~speech, 160))
-    audio = MemoryAudio(np.zeros((frames, len(spoken_s)), dtype=np.float32))
-    return Context(audio=audio, decisions=tuple(decisions))
+        power = np.ones(speech.size, dtype=np.float32)
+        decisions.append(Decision(power, speech, ~speech, 160))
+    audio = AudioBuffer(np.zeros((frames, len(spoken_s)), dtype=np.float32), RATE_HZ)
+    return replace(context_of(audio.samples), decisions=tuple(decisions))
 
 
 def _kept_s(stage: Trim, context: Context) -> tuple[float, float]:
@@ -63,7 +67,7 @@ def test_where_nobody_speaks_or_nobody_is_silent_all_stays(spoken_s: list[list[t
     keep_s=st.floats(0.0, 10.0),
 )
 def test_no_speech_is_ever_left_out(start: int, length: int, rest: int, keep_s: float) -> None:
-    """What is kept lies inside the recording, has all of the speech, and no more than was asked for around it."""
+    """What is kept lies inside the recording, begins with a frame of the decisions, and has what was asked for."""
     context = _context([[(start / 50, (start + length) / 50)]], 11.0 + rest / RATE_HZ)
     first, end = Trim(keep_s=keep_s).kept(context)
     assert 0 <= first < end <= context.audio.frames
@@ -71,7 +75,8 @@ def test_no_speech_is_ever_left_out(start: int, length: int, rest: int, keep_s: 
     assert first <= min(start, 549) * 160
     assert end >= last * 160
     keep = round(keep_s * RATE_HZ)
-    assert first == max(0, start * 160 - keep)
+    wanted = max(0, start * 160 - keep)
+    assert first == wanted - wanted % 160
     assert end == min(context.audio.frames, last * 160 + keep)
 
 
