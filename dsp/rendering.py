@@ -156,8 +156,9 @@ class Rendering:
             return
         how = self.rendition.encoding if self.rendition.encoding == "mulaw" else self.rendition.format
         message = (
-            f"`{name}` reaches {true_peak_dbtp:.1f} dBTP once it is decoded, over the ceiling of {limit.ceiling_dbtp:g}: "
-            f"{how} does not keep the waveform. Lower the ceiling, or choose another format, where it matters."
+            f"`{name}` reaches {true_peak_dbtp:.1f} dBTP once it is decoded, over the ceiling of "
+            f"{limit.ceiling_dbtp:g}: {how} does not keep the waveform. "
+            "Lower the ceiling, or choose another format, where it matters."
         )
         yield ReportWarning(code="over_ceiling", message=message)
 

@@ -161,7 +161,7 @@ def _reads_the_same(samples: NDArray[np.float64], sample_rate_hz: int, to_hz: in
 @pytest.mark.parametrize("to_hz", [8_000, 16_000])
 @pytest.mark.parametrize("call", EXAMPLES, ids=lambda path: path.stem)
 def test_telephone_rates_read_speech_as_48_khz_does(call: Path, to_hz: int) -> None:
-    """Each call, and the same call at 48 kHz, by the same meter: within 0.005 LU, where a bilinear filter is 0.2 off."""
+    """Each call, and the same call at 48 kHz, by the same meter: within 0.005 LU; a bilinear filter is 0.2 off."""
     samples, call_hz = _read(call)
     _reads_the_same(samples, call_hz, to_hz, within_lu=0.005)
 

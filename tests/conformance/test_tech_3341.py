@@ -97,7 +97,9 @@ def test_case_13_the_greatest_momentary_loudness_wherever_it_lies(sample_rate_hz
         assert found.momentary_max_lufs == pytest.approx(-23.0, abs=TOLERANCE_LU), place
 
 
-def _successive(seconds: float, step_s: float, sample_rate_hz: int) -> list[tuple[float | None, float | None]]:
+def _successive(
+    seconds: float, step_s: float, sample_rate_hz: int
+) -> list[tuple[float | None, float | None]]:
     """The greatest momentary and short-term loudness so far, after each of 20 tones that get louder."""
     tones = [
         [(SILENCE_DBFS, step_s * place), (-38.0 + place, seconds), (SILENCE_DBFS, seconds - step_s * place)]

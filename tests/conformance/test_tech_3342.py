@@ -32,4 +32,6 @@ def test_loudness_range_of_levels_after_each_other(case: int, sample_rate_hz: in
 def test_a_signal_that_is_played_twice_has_the_same_range(case: int) -> None:
     """As the standard asks; at the rate of telephones."""
     tones, expected_lu = CASES[case]
-    assert energies(tone(tones * 2, 8_000)).loudness().range_lu == pytest.approx(expected_lu, abs=TOLERANCE_LU)
+    assert energies(tone(tones * 2, 8_000)).loudness().range_lu == pytest.approx(
+        expected_lu, abs=TOLERANCE_LU
+    )
