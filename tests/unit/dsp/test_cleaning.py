@@ -228,7 +228,7 @@ def test_so_is_each_party_after_denoising(tmp_path: Path, name: str) -> None:
 def test_a_target_that_is_missed_is_told(tmp_path: Path) -> None:
     """A party that is too quiet for ``max_gain_db``."""
     spec = {"stages": [{"normalize": {"max_gain_db": 20}}, "limit"], "renditions": {"asr": {"format": "wav"}}}
-    report = _clean(tmp_path, _source(tmp_path, _call() * np.float32([0.02, 1.0])), _chain(spec))
+    report = _clean(tmp_path, _source(tmp_path, _call() * np.array([0.02, 1.0], dtype=np.float32)), _chain(spec))
     assert [(warning.code, warning.channel) for warning in report.warnings] == [("target_missed", 0)]
     before, after = report.before.channels[0], report.renditions[0].after.channels[0]
     assert before.integrated_lufs is not None
