@@ -114,6 +114,7 @@ class Rendering:
                 origins: list[int | None] = [None] if mixed else [*part]
                 outputs.append(_Output(name, path, part, origins, encoder, meter))
             for block in blocks:
+                self.clock.at(outputs[0].encoder.frames / max(sound.audio.frames, 1))
                 for output in outputs:
                     with self.clock.stage("encode"):
                         heard = output.encoder.write(block[:, output.part[0] : output.part[-1] + 1])

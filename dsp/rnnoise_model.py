@@ -139,7 +139,8 @@ def dense(arrays: dict[str, NDArray[Any]], layer: str) -> NDArray[np.int8]:
 
 class _Place:
     """Memory for the arrays, in large pages where the system grants them: weights of a layer then keep to their places
-    in the processor's second cache, which is a tenth faster."""
+    in the processor's second cache, which is a tenth faster.
+    """
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, PLACE_BYTES + LARGE_PAGE_BYTES)
@@ -177,9 +178,7 @@ def _halved(arrays: dict[str, NDArray[Any]], gru: str) -> dict[str, NDArray[Any]
     return changed
 
 
-def wide(
-    weights: NDArray[np.float32], greatest_input: int
-) -> tuple[NDArray[np.int16], NDArray[np.float64]]:
+def wide(weights: NDArray[np.float32], greatest_input: int) -> tuple[NDArray[np.int16], NDArray[np.float64]]:
     """Round weights to 16 bits, each output with the finest step at which no sum can leave 32 bits.
 
     Parameters

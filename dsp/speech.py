@@ -24,7 +24,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 FRAME_S: Final = 0.02
-CLEAN_SNR_DB: Final = 40.0
+CLEAN_SNR_DB: Final = 38.0
+"""Speech that lies so far above its noise is clean: to denoise it only takes from the speech."""
 _SILENCE: Final = 10**-9.6  # -96 dB, below the last of 16 bits: nothing is there
 _SMOOTHED_FRAMES: Final = 5  # 100 ms, so that a minimum is no accident of one frame
 _WINDOW_FRAMES: Final = 75  # 1.5 s hold a gap between words
@@ -82,7 +83,7 @@ class SpeechLevels:
 
     @property
     def is_clean(self) -> bool:
-        """Whether there is no noise to speak of: none at all, or 40 dB below the speech."""
+        """Whether there is no noise to speak of: none at all, or little enough under the speech."""
         return self.noise_dbfs is None or (self.snr_db is not None and self.snr_db >= CLEAN_SNR_DB)
 
 

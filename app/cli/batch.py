@@ -65,6 +65,8 @@ Task = partial[Outcome]
 
 Ended = Callable[[int, Outcome], None]
 """Is told each outcome as soon as there is one, with the index of its recording; out of order."""
+Moved = Callable[[int, float], None]
+"""Takes the place of a recording and how far the work on it is."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ class Manner:
     """What ``probed_durations_s`` told of the recordings; without it no process is given up."""
     ended: Ended = lambda _index, _outcome: None
     """Is told of each recording."""
+    moved: Moved = lambda _index, _share: None
+    """Is told how far the work on a recording is, from 0 to 1, where one is done at a time."""
 
 
 def probed_durations_s(recordings: Sequence[Path], described: Described) -> list[float | None]:
@@ -142,18 +146,27 @@ def _aside(folder: Path) -> Path:
         ) from error
 
 
-def _measure(recording: Path, described: Described) -> Outcome:
+def _measure(
+    recording: Path, described: Described, *, moved: Callable[[float], None] | None = None
+) -> Outcome:
     from dsp import measure
 
-    return _tried(recording, lambda: measure(described.source(recording)).to_json())
+    return _tried(recording, lambda: measure(described.source(recording), moved=moved).to_json())
 
 
-def _clean(recording: Path, chain: ResolvedChain, described: Described, place: Path) -> Outcome:
+def _clean(
+    recording: Path,
+    chain: ResolvedChain,
+    described: Described,
+    place: Path,
+    *,
+    moved: Callable[[float], None] | None = None,
+) -> Outcome:
     from dsp import clean
 
     def work() -> dict[str, Any]:
         place.mkdir()
-        return clean(described.source(recording), chain, place).to_json()
+        return clean(described.source(recording), chain, place, moved=moved).to_json()
 
     return _tried(recording, work)
 
@@ -199,7 +212,7 @@ def run(tasks: Sequence[Task], manner: Manner) -> Generator[Outcome, None, None]
         yield from _side_by_side(tasks, manner)
         return
     for index, task in enumerate(tasks):
-        outcome = task()
+        outcome = task(moved=partial(manner.moved, index))
         manner.ended(index, outcome)
         yield outcome
 

@@ -262,7 +262,11 @@ def _followed(
             pace.ended(index, None if report is None else report["input"]["duration_s"])
             moved()
 
-        with closing(begin(batch.Manner(processes, durations_s, ended))) as outcomes:
+        def moved_within(index: int, share: float) -> None:
+            pace.moved(index, share)
+            moved()
+
+        with closing(begin(batch.Manner(processes, durations_s, ended, moved_within))) as outcomes:
             for outcome in outcomes:
                 _tell(outcome, as_json=as_json)
                 done.append(outcome)

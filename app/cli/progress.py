@@ -29,16 +29,27 @@ class Pace:
         self._began_at = clock()
         self._last_at = self._began_at
         self._left_s: dict[int, float | None] = dict(enumerate(durations_s))
-        self.done_s = 0.0
-        """Seconds of audio that are done."""
+        self._ended_s = 0.0
+        self._under_way_s = 0.0
         self.recordings = len(durations_s)
         """How many there are."""
 
     def ended(self, index: int, duration_s: float | None) -> None:
         """Count a recording: as long as it turned out to be; None: it failed, and counts for nothing."""
         self._left_s.pop(index, None)
-        self.done_s += duration_s or 0.0
+        self._ended_s += duration_s or 0.0
+        self._under_way_s = 0.0
         self._last_at = self._clock()
+
+    def moved(self, index: int, share: float) -> None:
+        """Count the part of the one recording in work that is done, from 0 to 1."""
+        self._under_way_s = (self._left_s.get(index) or 0.0) * share
+        self._last_at = self._clock()
+
+    @property
+    def done_s(self) -> float:
+        """Seconds of audio that are done."""
+        return self._ended_s + self._under_way_s
 
     @property
     def recordings_done(self) -> int:
@@ -50,12 +61,12 @@ class Pace:
         """Seconds of audio in all, as far as is known: those of unknown length are taken to be like the others."""
         known = [duration_s for duration_s in self._left_s.values() if duration_s is not None]
         counted = len(known) + self.recordings_done
-        typical_s = (sum(known) + self.done_s) / counted if counted else 0.0
-        return self.done_s + sum(known) + typical_s * (len(self._left_s) - len(known))
+        typical_s = (sum(known) + self._ended_s) / counted if counted else 0.0
+        return self._ended_s + sum(known) + typical_s * (len(self._left_s) - len(known))
 
     @property
     def realtime_factor(self) -> float | None:
-        """Seconds of audio a second, until the last recording that ended; None before the first."""
+        """Seconds of audio a second, until the work last moved; None before it has."""
         elapsed_s = self._last_at - self._began_at
         return self.done_s / elapsed_s if elapsed_s > 0.0 and self.done_s > 0.0 else None
 
