@@ -93,6 +93,7 @@ class _Pass:
         self, sample_rate_hz: int, gains: Sequence[float], ceiling_dbtp: float, ballistics: Ballistics
     ) -> None:
         self._gains = np.array(gains, dtype=np.float32)
+        self._gains_at = pointer(self._gains)
         window, ahead, behind = _window(sample_rate_hz, ballistics)
         self._held_back = ahead + _HELD_BACK_FRAMES
         self._state = _kernels().cc_limiter_new(
@@ -112,7 +113,7 @@ class _Pass:
         room = len(block) + self._held_back
         done = np.empty((room, len(self._gains)), dtype=np.float32, order="F")
         count = _kernels().cc_limit(
-            self._state, pointer(block), len(block), len(block), pointer(self._gains), pointer(done), room
+            self._state, pointer(block), len(block), len(block), self._gains_at, pointer(done), room
         )
         return done[:count]
 

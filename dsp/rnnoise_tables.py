@@ -52,6 +52,7 @@ class Tables(ctypes.Structure):
         ("fall", ctypes.c_void_p),
         ("rise", ctypes.c_void_p),
         ("blend", ctypes.c_void_p),
+        ("undo", ctypes.c_void_p),
         ("pole", ctypes.c_double * 2),
         ("gain", ctypes.c_double),
         ("phases", ctypes.c_int32),
@@ -98,6 +99,16 @@ def _high_pass(steps: int) -> tuple[NDArray[np.float64], float]:
         return float(abs((1 - z) ** 2 / np.polyval(polynomial[::-1], z)))
 
     return poles[1:], response(full, FULL_RATE_HZ) / response(poles, FULL_RATE_HZ // steps)
+
+
+def _undo(bins: int) -> NDArray[np.float64]:
+    """One over the response of RNNoise's high-pass in each bin, real and imaginary part; nothing at 0 Hz.
+
+    The high-pass turns the phase by 0.1 at 300 Hz, by which the original that is mixed in would not fit any more.
+    """
+    z = np.exp(-2j * np.pi * 50 * np.arange(1, bins) / FULL_RATE_HZ)
+    inverse = np.polyval([HIGH_PASS[1], HIGH_PASS[0], 1.0], z) / (1 - z) ** 2
+    return np.array([[0.0, 0.0], *zip(inverse.real, inverse.imag, strict=True)])
 
 
 def _low_pass(at: NDArray[np.float64], cut_off: float, taps: int, kaiser: float) -> NDArray[np.float64]:
@@ -151,6 +162,7 @@ def tables(sample_rate_hz: int) -> Tables:
     radix = {160: (5, 4, 4, 2), 320: (5, 4, 4, 4), 960: (3, 5, 4, 4, 4)}[length]
     arrays: dict[str, NDArray[Any]] = {
         **_bands(bins, steps),
+        "undo": _undo(bins),
         "twiddle": np.stack([np.cos(turn), -np.sin(turn)], axis=1),
         "analysis": _window(steps) / length,
         "synthesis": _window(steps) / 32768,

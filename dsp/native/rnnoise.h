@@ -76,6 +76,7 @@ typedef struct {
     const float *fall;      /* weight of a bin in the band below its interval, and ... */
     const float *rise;      /* ... in the band above */
     const float *blend;     /* share of the upper band's gain in a bin */
+    const float *undo;      /* (bins, 2): one over the response of the high-pass */
     double pole[2];         /* high-pass: y = gain (x - 2 x' + x'') - pole[0] y' - pole[1] y'' */
     double gain;
     int32_t phases;         /* of the interpolator to 24 kHz */
@@ -103,11 +104,14 @@ typedef struct {
     float raw_gains[RN_FRAMES][RN_BANDS]; /* what the network says, for those it saw */
     float energy[RN_FRAMES + 1][RN_BANDS]; /* of each frame's bands, after those of the frame before */
     float last_gains[RN_BANDS]; /* below 0.6 of which the next ones do not fall */
-    float gains[RN_FRAMES + 1][RN_BANDS]; /* smoothed, of the call before and the first of this one; 1 where silent */
+    float gains[2][RN_FRAMES + 1][RN_BANDS]; /* as the network gave them, and smoothed: of the call before and the first
+                                                of this one; 1 where silent */
     float *filtered;         /* high-passed input: RN_PAST frames of history, then RN_FRAMES new ones */
     float *original;         /* input: what is due with this call's output first */
     float *half_rate;        /* the filtered signal at 24 kHz: history, then RN_FRAMES frames */
-    float *spectrum;         /* of this call's frames, and of those of the call before: (2, 2, bins, RN_FRAMES) */
+    float *spectrum; /* of this call's frames and of those of the call before: (2, 4, bins, RN_FRAMES), real and
+                        imaginary parts of the signal and of the signal a pitch period ago */
+    float *bands;    /* the same: (2, 3, RN_BANDS, RN_FRAMES), energies of the two and how much they match */
     float *overlap;          /* second half of the last frame that was synthesised */
 } rn_channel;
 
