@@ -206,16 +206,13 @@ class EnergyMeter:
         self._channels = channels
         self._frames = 0
         self._tops = np.zeros(channels, dtype=np.float32)
-<<<<<<< HEAD
+        # Found once: to ask numpy for an address takes longer than to filter 100 ms.
+        kept = (self._coefficients, self._state, self._sums, self._tops)
+        self._coefficients_at, self._state_at, self._sums_at, self._tops_at = map(pointer, kept)
         self._rest: tuple[NDArray[np.float64], NDArray[np.float32]] = (
             np.empty((channels, 0)),
             np.empty((channels, 0), dtype=np.float32),
         )
-=======
-        # Found once: to ask numpy for an address takes longer than to filter 100 ms.
-        kept = (self._coefficients, self._state, self._sums, self._tops)
-        self._coefficients_at, self._state_at, self._sums_at, self._tops_at = map(pointer, kept)
->>>>>>> main
         self._ended: list[tuple[NDArray[np.float64], NDArray[np.float32]]] = []
         self._loudest = _Loudest(channels, self._part, sample_rate_hz, pauses) if loudest else None
 
@@ -230,19 +227,11 @@ class EnergyMeter:
             len(block),
             self._channels,
             len(block),
-<<<<<<< HEAD
-            pointer(self._coefficients),
-            self._part,
-            pointer(self._state),
-            pointer(self._sums),
-            pointer(self._tops),
-=======
             self._coefficients_at,
-            self._step,
+            self._part,
             self._state_at,
             self._sums_at,
             self._tops_at,
->>>>>>> main
             filled,
             pointer(energies),
             pointer(peaks),
