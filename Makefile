@@ -3,6 +3,8 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 RECORDINGS ?=
+SCORER ?=
+DATA ?=
 PYTEST_ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -20,7 +22,8 @@ COMPILE = build/lock/bin/uv pip compile --quiet --universal --generate-hashes --
 LOCK = $(COMPILE) pyproject.toml requirements/build.in
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint lint-style lint-types lint-imports lint-containers format bench bench-smoke lock clean
+.PHONY: help venv demo test lint lint-style lint-types lint-imports lint-containers format bench bench-engine bench-smoke score \
+	pictures lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,8 +60,27 @@ format: $(VENV)/.dev ## put every file into the one style
 bench: $(VENV)/.dev ## measure the pipeline; the figures belong in benchmarks/README.md
 	$(BIN)/python -m benchmarks.pipeline
 
-bench-smoke: $(VENV)/.dev ## the same in a minute, to see that it still runs
+bench-engine: $(VENV)/.dev ## measure the engine beside its peers: half an hour, 8 GB on disk
+	$(BIN)/python -m benchmarks.engine
+
+bench-smoke: $(VENV)/.dev ## both in a minute or two, to see that they still run
 	$(BIN)/python -m benchmarks.pipeline --smoke
+	$(BIN)/python -m benchmarks.engine --smoke
+
+# SCORER: command of a scorer that builds calls from recordings (`build DATA FOLDER`) and scores cleaned ones (`score
+# FOLDER CLEANED`); it has an environment of its own. DATA: its speech and noise.
+score: $(VENV)/.dev ## score both renditions of the default chain: SCORER='python score.py' DATA=folder
+	@test -n "$(SCORER)" -a -n "$(DATA)" || { echo "Say which scorer, and where its speech and noise are:" \
+		"make score SCORER='python /path/to/score.py' DATA=/path/to/data" >&2; exit 1; }
+	$(SCORER) build "$(DATA)" build/score
+	@rm -rf build/score/listen build/score/asr
+	$(BIN)/clearcall clean build/score/in --out build/score/listen --rendition listen
+	$(BIN)/clearcall clean build/score/in --out build/score/asr --rendition asr
+	$(SCORER) score build/score build/score/listen --json build/score/listen.json
+	$(SCORER) score build/score build/score/asr --json build/score/asr.json
+
+pictures: $(VENV)/.dev ## draw docs/pictures/ again
+	$(BIN)/python examples/make_pictures.py
 
 lock: build/lock/bin/uv ## write requirements/ anew from pyproject.toml; UPGRADE=--upgrade takes newer versions
 	$(LOCK) --output-file requirements/runtime.txt

@@ -115,32 +115,56 @@ static inline float rn_log10(float x) {
     return 0.30103f * (float)exponent + 0.43429448f * log;
 }
 
-/* Energies of the bands of the signal and of the signal a period ago, and their products, from the transform of the
- * one as real and the other as imaginary part. The spectra are kept; above the last band no gain reaches them. */
-static void rn_bands(const rn_tables *t, const float *re, const float *im, float *spectrum, int group,
-                     rn_vec energy[][3]) {
-    const int around = 2 * t->hop;
-    const size_t part = (size_t)t->bins * RN_FRAMES;
-    float *keep = spectrum + group * RN_LANES;
+/* Energies of the bands of the signal and of the signal a pitch period ago, and their products, from the transform of the
+ * one as real and the other as imaginary part. The spectra are kept. A bin beyond the band is an image: of a bin below,
+ * mirrored or not, and turned by the rest of the period like a bin up there. */
+static void rn_bands(const rn_tables *t, const float *re, const float *im, const int32_t *periods, float *spectrum,
+                     float *spare, rn_vec energy[][3]) {
+    const int around = 2 * t->hop, width = t->edges[RN_BANDS + 1];
+    const size_t part = (size_t)t->near * RN_FRAMES;
+    rn_vec(*bin)[8] = (rn_vec(*)[8])spare;
+    const float *turns[RN_LANES];
+    for (int l = 0; l < RN_LANES; l++)
+        turns[l] = t->turns + 2 * (size_t)width * ((t->steps - periods[l] % t->steps) % t->steps);
+    for (int k = 0; k < t->bins; k++) {
+        const int mirror = k == 0 ? 0 : around - k;
+        const rn_vec ar = RN_AT(re, k), ai = RN_AT(im, k), br = RN_AT(re, mirror), bi = RN_AT(im, mirror);
+        const rn_vec xr = (ar + br) * 0.5f, xi = (ai - bi) * 0.5f, pr = (ai + bi) * 0.5f, pi = (br - ar) * 0.5f;
+        rn_vec *to = bin[k];
+        to[0] = xr * xr + xi * xi;
+        to[1] = pr * pr + pi * pi;
+        to[2] = xr * pr + xi * pi;
+        to[3] = xi * pr - xr * pi;
+        to[4] = xr;
+        to[5] = xi;
+        to[6] = pr;
+        to[7] = pi;
+    }
     memset(energy, 0, sizeof(rn_vec) * 3 * (RN_BANDS + 2));
-    for (int i = 0; i <= RN_BANDS; i++) {
+    for (int i = 0, m = 0; i <= RN_BANDS; i++) {
         rn_vec fall[3] = {{0}, {0}, {0}}, rise[3] = {{0}, {0}, {0}};
-        for (int k = t->edges[i]; k < t->edges[i + 1]; k++) {
-            const int mirror = k == 0 ? 0 : around - k;
-            rn_vec ar = RN_AT(re, k), ai = RN_AT(im, k), br = RN_AT(re, mirror), bi = RN_AT(im, mirror);
-            rn_vec xr = (ar + br) * 0.5f, xi = (ai - bi) * 0.5f, pr = (ai + bi) * 0.5f, pi = (br - ar) * 0.5f;
-            float *at = keep + (size_t)k * RN_FRAMES;
-            *(rn_vec *)at = xr;
-            *(rn_vec *)(at + part) = xi;
-            *(rn_vec *)(at + 2 * part) = pr;
-            *(rn_vec *)(at + 3 * part) = pi;
-            rn_vec e = xr * xr + xi * xi, f = pr * pr + pi * pi, c = xr * pr + xi * pi;
-            fall[0] += e * t->fall[k];
-            fall[1] += f * t->fall[k];
-            fall[2] += c * t->fall[k];
-            rise[0] += e * t->rise[k];
-            rise[1] += f * t->rise[k];
-            rise[2] += c * t->rise[k];
+        for (int k = t->edges[i]; k < t->edges[i + 1]; k++, m = m + 1 < around ? m + 1 : 0) {
+            const rn_vec *from = bin[m < t->bins ? m : around - m];
+            const float sign = m < t->bins ? 1.0f : -1.0f;
+            rn_vec c, s;
+            for (int l = 0; l < RN_LANES; l++) {
+                c[l] = turns[l][2 * k];
+                s[l] = turns[l][2 * k + 1];
+            }
+            s *= sign;
+            const rn_vec both = from[2] * c + from[3] * s;
+            fall[0] += from[0] * t->fall[k];
+            rise[0] += from[0] * t->rise[k];
+            fall[1] += from[1] * t->fall[k];
+            rise[1] += from[1] * t->rise[k];
+            fall[2] += both * t->fall[k];
+            rise[2] += both * t->rise[k];
+            if (k >= t->near) continue;
+            float *at = spectrum + (size_t)k * RN_FRAMES;
+            *(rn_vec *)at = from[4];
+            *(rn_vec *)(at + part) = from[5] * sign;
+            *(rn_vec *)(at + 2 * part) = from[6] * c - from[7] * s;
+            *(rn_vec *)(at + 3 * part) = (from[6] * s + from[7] * c) * sign;
         }
         for (int j = 0; j < 3; j++) {
             energy[i][j] += fall[j];
@@ -203,7 +227,7 @@ static void rn_features(const rn_tables *t, rn_vec energy[][3], const int32_t *p
  * imaginary part, and that factor into norm[band]. */
 static void rn_comb(const rn_tables *t, const float *spectrum, const float *bands, float gains[][RN_LANES],
                     rn_vec (*x)[2], float norm[][RN_LANES]) {
-    const size_t part = (size_t)t->bins * RN_FRAMES;
+    const size_t part = (size_t)t->near * RN_FRAMES;
     float add[RN_BANDS][RN_LANES] __attribute__((aligned(32)));
     rn_vec energy[RN_BANDS + 2];
     for (int b = 0; b < RN_BANDS; b++)
@@ -221,13 +245,15 @@ static void rn_comb(const rn_tables *t, const float *spectrum, const float *band
         const int below = i == 0 ? 0 : i - 1, above = i == RN_BANDS ? RN_BANDS - 1 : i;
         const rn_vec low = *(rn_vec *)add[below], more = *(rn_vec *)add[above] - low;
         rn_vec fall = {0}, rise = {0};
-        for (int k = t->edges[i]; k < t->edges[i + 1]; k++) {
+        for (int k = t->edges[i]; k < t->edges[i + 1] && k < t->near; k++) {
             const float *at = spectrum + (size_t)k * RN_FRAMES;
             const rn_vec share = low + more * t->blend[k];
             rn_vec re = *(const rn_vec *)at + share * *(const rn_vec *)(at + 2 * part);
             rn_vec im = *(const rn_vec *)(at + part) + share * *(const rn_vec *)(at + 3 * part);
-            x[k][0] = re;
-            x[k][1] = im;
+            if (k < t->bins) {
+                x[k][0] = re;
+                x[k][1] = im;
+            }
             re = re * re + im * im;
             fall += re * t->fall[k];
             rise += re * t->rise[k];
@@ -244,9 +270,18 @@ static void rn_comb(const rn_tables *t, const float *spectrum, const float *band
     }
 }
 
+/* The spectrum of RN_LANES frames as it is, in the form that rn_comb gives. */
+static void rn_plain(const rn_tables *t, const float *spectrum, rn_vec (*x)[2], float norm[][RN_LANES]) {
+    const size_t part = (size_t)t->near * RN_FRAMES;
+    for (int k = 0; k < t->bins; k++)
+        for (int i = 0; i < 2; i++) x[k][i] = *(const rn_vec *)(spectrum + i * part + (size_t)k * RN_FRAMES);
+    for (int b = 0; b < RN_BANDS; b++)
+        for (int l = 0; l < RN_LANES; l++) norm[b][l] = 1.0f;
+}
+
 /* Frames of two groups of lanes from their spectra and gains: the windowed signal of the first as real part, that of the
  * second as imaginary part of one inverse transform. What the high-pass did to phases is undone. */
-static void rn_inverse(const rn_tables *t, const float *spectrum, const float *bands,
+static void rn_inverse(const rn_tables *t, int pitch_filter, const float *spectrum, const float *bands,
                        float (*gains)[RN_FRAMES + 1][RN_BANDS], int group, float **re, float **im, float **spare_re,
                        float **spare_im) {
     const int around = 2 * t->hop;
@@ -261,13 +296,17 @@ static void rn_inverse(const rn_tables *t, const float *spectrum, const float *b
                 raw[b][l] = gains[0][frame][b];
                 smooth[g][b][l] = gains[1][frame][b];
             }
-        rn_comb(t, spectrum + (group + g) * RN_LANES, bands + (group + g) * RN_LANES, raw, g ? y : x, norm[g]);
+        const float *own = spectrum + (group + g) * RN_LANES;
+        if (pitch_filter)
+            rn_comb(t, own, bands + (group + g) * RN_LANES, raw, g ? y : x, norm[g]);
+        else
+            rn_plain(t, own, g ? y : x, norm[g]);
     }
     memset(*re, 0, sizeof(float) * RN_LANES * around);
     memset(*im, 0, sizeof(float) * RN_LANES * around);
     for (int i = 0; i <= RN_BANDS; i++) {
         const int below = i == 0 ? 0 : i - 1, above = i == RN_BANDS ? RN_BANDS - 1 : i;
-        for (int k = t->edges[i]; k < t->edges[i + 1]; k++) {
+        for (int k = t->edges[i]; k < t->edges[i + 1] && k < t->bins; k++) {
             const float c = t->undo[2 * k], s = t->undo[2 * k + 1];
             rn_vec part[2][2];
             for (int g = 0; g < 2; g++) {
