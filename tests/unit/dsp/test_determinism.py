@@ -124,9 +124,7 @@ def test_cut_into_blocks_of_any_length(
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_alone_or_side_by_side(
-    recording: Path, expected: dict[str, str], tmp_path: Path, jobs: int
-) -> None:
+def test_alone_or_side_by_side(recording: Path, expected: dict[str, str], tmp_path: Path, jobs: int) -> None:
     """``clearcall clean --jobs``, with another recording beside it."""
     (tmp_path / "chains.json").write_text(CHAIN_FILE)
     (tmp_path / "in").mkdir()
