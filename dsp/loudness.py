@@ -207,8 +207,8 @@ class EnergyMeter:
         self._frames = 0
         self._tops = np.zeros(channels, dtype=np.float32)
         # Found once: to ask numpy for an address takes longer than to filter 100 ms.
-        kept = (self._coefficients, self._state, self._sums, self._tops)
-        self._coefficients_at, self._state_at, self._sums_at, self._tops_at = map(pointer, kept)
+        self._coefficients_at, self._state_at = pointer(self._coefficients), pointer(self._state)
+        self._sums_at, self._tops_at = pointer(self._sums), pointer(self._tops)
         self._rest: tuple[NDArray[np.float64], NDArray[np.float32]] = (
             np.empty((channels, 0)),
             np.empty((channels, 0), dtype=np.float32),

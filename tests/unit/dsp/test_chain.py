@@ -114,7 +114,7 @@ SPELLED_OUT: dict[str, Any] = {
             "channels": "auto",
             "mute_pauses": False,
             "stages": [
-                {"denoise": {"method": "auto", "mix": 0.2}},
+                {"denoise": {"method": "auto", "mix": 0.1}},
                 {"normalize": {"target_lufs": -16.0, "max_gain_db": 30.0}},
                 {"limit": {"ceiling_dbtp": -1.5, "link": None, "speed": "auto"}},
             ],

@@ -209,7 +209,7 @@ def test_the_shipped_chain_is_what_the_documents_say() -> None:
     """Listen is FLAC, levelled, and denoised where there is noise; asr is WAV, levelled and not denoised."""
     shipped = shipped_chain_file().chains["telephony"]
     assert shipped.stages == (
-        Denoise(method="auto", mix=0.2),
+        Denoise(method="auto", mix=0.1),
         NormalizeLoudness(target_lufs=-16.0),
         LimitTruePeak(ceiling_dbtp=-1.5),
     )

@@ -156,7 +156,7 @@ def test_the_greatest_momentary_and_short_term_loudness() -> None:
 
 
 def test_after_hours_of_silence_nothing_is_left_that_is_slow() -> None:
-    """The filter's memory of a sound decays to nothing, not to numbers that processors handle a hundred times slower."""
+    """What the filter remembers decays to nothing, not to numbers that processors handle a hundred times slower."""
     meter = EnergyMeter(8_000, 1)
     meter.push(np.full((80, 1), 0.5, dtype=np.float32))
     meter.push(np.zeros((80_000, 1), dtype=np.float32))
