@@ -283,11 +283,11 @@ static void rn_plain(const rn_tables *t, const float *spectrum, rn_vec (*x)[2], 
  * second as imaginary part of one inverse transform. What the high-pass did to phases is undone. */
 static void rn_inverse(const rn_tables *t, int pitch_filter, const float *spectrum, const float *bands,
                        float (*gains)[RN_FRAMES + 1][RN_BANDS], int group, float **re, float **im, float **spare_re,
-                       float **spare_im, float *spare) {
+                       float **spare_im) {
     const int around = 2 * t->hop;
     float smooth[2][RN_BANDS][RN_LANES] __attribute__((aligned(32)));
     float norm[2][RN_BANDS][RN_LANES] __attribute__((aligned(32)));
-    rn_vec(*x)[2] = (rn_vec(*)[2])spare, (*y)[2] = x + t->bins;
+    rn_vec(*x)[2] = (rn_vec(*)[2]) * spare_re, (*y)[2] = (rn_vec(*)[2]) * spare_im;
     for (int g = 0; g < 2; g++) {
         float raw[RN_BANDS][RN_LANES] __attribute__((aligned(32)));
         for (int b = 0; b < RN_BANDS; b++)
