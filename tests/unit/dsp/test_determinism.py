@@ -167,7 +167,7 @@ def _generated() -> Samples:
 GOLDEN = {
     "input": "f0bd821a0ba7414ccca456b211bed8ec17d1abddca3261d708956f2f9f8fa37a",
     "level": "b5757d7c767dd707acb02a62fd5551a0bffe5da77f295a7be1f69d75c96172d8",
-    "default": "b28c33a625f818219d9fdba6c757c5422b7aee54f166cac8f0b582d13701ef76",
+    "default": "49015f8bcf32342ef94a95a681778dce7ee548b082d53b4ec088778e9e34942f",
     "fast": "ea66b06c20f979cb3a330e7a0d84d77a9486ca66158822e36627bba9e040effd",
 }
 GOLDEN_OF_VERSION = 2
