@@ -421,7 +421,7 @@ def start() -> Iterator[Start]:
             text=True,
             start_new_session=True,
             # Whoever runs the tests in the background of a shell has it ignored, and so would we.
-            preexec_fn=partial(signal.signal, signal.SIGINT, signal.default_int_handler),
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
         )
         started.append(process)
         _until(lambda: any(out.glob(".clearcall-*/0")) or process.poll() is not None, "it is at work")
