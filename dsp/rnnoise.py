@@ -5,18 +5,17 @@ from __future__ import annotations
 import ctypes
 import weakref
 from functools import cache
-from typing import Protocol
 
 import numpy as np
 
 from dsp.audio import Samples
 from dsp.native import library
 from dsp.rnnoise_model import RnNoiseUnavailable, model
-from dsp.rnnoise_rates import AtAnotherRate
+from dsp.rnnoise_rates import at_rate
 from dsp.rnnoise_tables import NATIVE_RATES_HZ, tables
 from dsp.streams import Filter
 
-__all__ = ["LEVELS", "RnNoise", "RnNoiseUnavailable", "levels"]
+__all__ = ["LEVELS", "RnNoise", "RnNoiseUnavailable", "levels", "open_rnnoise"]
 
 FRAMES = 32
 """Frames of 10 ms that the kernels take at once; what comes out is this many and two more behind."""
@@ -56,7 +55,9 @@ class _Native:
         self._kernels = _kernels()
         self._level = LEVELS.index(level or levels()[-1])
         self._keep = (model(), tables(sample_rate_hz))
-        self._stream = self._kernels.cc_rnnoise_new(*(ctypes.addressof(part) for part in self._keep), channels, mix)
+        self._stream = self._kernels.cc_rnnoise_new(
+            *(ctypes.addressof(part) for part in self._keep), channels, mix
+        )
         if not self._stream:
             raise MemoryError("no memory for a denoiser")
         weakref.finalize(self, self._kernels.cc_rnnoise_free, self._stream)
@@ -146,9 +147,8 @@ class RnNoise:
             self._filter = _Native(sample_rate_hz, channels, mix, level)
         else:
             inner_hz = next(rate for rate in NATIVE_RATES_HZ if rate >= sample_rate_hz)
-            self._filter = AtAnotherRate(
-                _Native(inner_hz, channels, 0.0, level), sample_rate_hz, inner_hz, channels, mix
-            )
+            inner = _Native(inner_hz, channels, 0.0, level)
+            self._filter = at_rate(inner, sample_rate_hz, inner_hz, channels, mix)
 
     def push(self, block: Samples) -> Samples:
         """Take the next frames, shape (frames, channels); give those that are done, up to 0.7 s later."""
@@ -157,3 +157,24 @@ class RnNoise:
     def finish(self) -> Samples:
         """Give the frames that were held back."""
         return self._filter.finish()
+
+
+def open_rnnoise(sample_rate_hz: int, channels: int, *, mix: float = 0.2) -> tuple[Filter, str | None]:
+    """Open RNNoise, or the wheel's own loop where its weights cannot be read, which is many times slower.
+
+    Returns
+    -------
+    tuple
+        The filter, and where it is the wheel's own loop, why: a warning to show.
+
+    Raises
+    ------
+    RnNoiseUnavailable
+        The wheel is not there at all.
+    """
+    try:
+        return RnNoise(sample_rate_hz, channels, mix=mix), None
+    except RnNoiseUnavailable as error:
+        from dsp.rnnoise_library import LibraryRnNoise  # noqa: PLC0415  (only where it is needed)
+
+        return LibraryRnNoise(sample_rate_hz, channels, mix=mix), f"{error} Its own, slow loop is used."

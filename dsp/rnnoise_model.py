@@ -177,9 +177,7 @@ def _halved(arrays: dict[str, NDArray[Any]], gru: str) -> dict[str, NDArray[Any]
     return changed
 
 
-def wide(
-    weights: NDArray[np.float32], greatest_input: int
-) -> tuple[NDArray[np.int16], NDArray[np.float64]]:
+def wide(weights: NDArray[np.float32], greatest_input: int) -> tuple[NDArray[np.int16], NDArray[np.float64]]:
     """Round weights to 16 bits, each output with the finest step at which no sum can leave 32 bits.
 
     Parameters
