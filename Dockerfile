@@ -4,10 +4,15 @@ ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
 FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src
+# For the kernels; the image at the end has no compiler.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
 RUN python -m venv /opt/clearcall
 COPY requirements/runtime.txt requirements/runtime.txt
 RUN /opt/clearcall/bin/pip install --quiet --require-hashes --requirement requirements/runtime.txt
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md setup.py build_backend.py ./
 COPY agents agents
 COPY app app
 COPY dsp dsp

@@ -34,7 +34,13 @@ from dsp import CleanReport
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
-MEDIA_TYPES = {"flac": "audio/flac", "wav": "audio/wav"}
+MEDIA_TYPES = {
+    "flac": "audio/flac",
+    "m4a": "audio/mp4",
+    "mp3": "audio/mpeg",
+    "opus": "audio/ogg",
+    "wav": "audio/wav",
+}
 """Of the formats that a rendition may have."""
 
 _WAIT_FIRST_S, _WAIT_MOST_S = 0.25, 2.0
@@ -130,7 +136,8 @@ class Cleaner:
         with self._scratch.folder(claim) as folder:
             fetched = await self._fetch(claim, folder / "source")
             source = events.source_of(claim.event, fetched.path)
-            report = await self._executor.clean(source, claim.chain, folder / "out")
+            # Patiently: what has no room on the scratch disk now is told before any work, and has it in a moment.
+            report = await self._patiently(lambda: self._executor.clean(source, claim.chain, folder / "out"))
             renditions = await self._put(claim, report, folder / "out")
         event = events.cleaned(claim, report, renditions, source=self._source, cleaned_at=datetime.now(UTC))
         ours = await self._patiently(lambda: self._claims.finish(claim, report, renditions, event))

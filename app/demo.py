@@ -25,6 +25,7 @@ from app.calls import MAX_PAGE_CALLS, CallFilter, CallSummary, Cursor
 from app.parts import http_client, source_s3_config
 from app.postgres.pool import open_pool
 from app.postgres.status import StatusReader
+from app.recording_names import SUFFIXES, is_recording
 from app.s3 import S3Client
 from app.settings import Settings
 from app.submit import located, publish
@@ -34,9 +35,6 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 _LOOK_EVERY_S = 0.25
 # Of everything: the longest call that is accepted takes a fraction of this.
 _NOTHING_MOVES_S = 1800.0
-_RECORDING_SUFFIXES = frozenset(
-    {".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".w64", ".wav", ".wave"}
-)
 _MAX_ID_CHARS = 100
 # A path is told whole; a reason longer than this may be wrapped.
 _OUTCOME_COLUMNS = 70
@@ -74,11 +72,9 @@ def calls_in(folder: Path) -> list[DemoCall]:
     """One call for each recording in the folder and those below it, named after its file. Raises DemoError."""
     if not folder.is_dir():
         raise DemoError(f"{folder} is not a folder.")
-    paths = sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in _RECORDING_SUFFIXES and path.is_file()
-    )
+    paths = sorted(filter(is_recording, folder.rglob("*")))
     if not paths:
-        known = ", ".join(sorted(suffix.removeprefix(".") for suffix in _RECORDING_SUFFIXES))
+        known = ", ".join(sorted(suffix.removeprefix(".") for suffix in SUFFIXES))
         raise DemoError(f"There is no recording in {folder} (looked for {known}).")
     ids = call_ids(path.relative_to(folder) for path in paths)
     return [DemoCall(path, {"call_id": call_id}) for path, call_id in zip(paths, ids, strict=True)]

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -46,8 +45,6 @@ from dsp.errors import Problem
 log = structlog.get_logger(__name__)
 
 _SAY_EVERY_S = 10.0
-# Of memory that cleaning takes at its peak, with what the process has anyway (benchmarks/README.md).
-_BYTES_A_SAMPLE = 40
 _MADE_WITHIN_S = 10.0
 _FLUSH_WITHIN_S = 2.0
 _CLOSE_WITHIN_S = 1.0
@@ -63,15 +60,6 @@ def load_chains(settings: Settings) -> dsp.ChainFile:
     except (OSError, UnicodeDecodeError) as error:
         raise dsp.ChainFileError(str(path), (Problem(1, f"cannot be read: {error}."),)) from error
     return dsp.load_chain_file(text, origin=str(path))
-
-
-def _limits(settings: Settings) -> dsp.Limits:
-    """What a recording may ask for: no more samples than the DSP process's memory can hold."""
-    limits = dsp.Limits(max_duration_s=settings.max_duration_s)
-    if not settings.dsp_memory_bytes:
-        return limits
-    fitting = settings.dsp_memory_bytes // _BYTES_A_SAMPLE
-    return replace(limits, max_samples=min(limits.max_samples, fitting))
 
 
 class Services(Service):
@@ -98,7 +86,7 @@ class Services(Service):
         self._scratch = ScratchFolder(settings.scratch, min_free_bytes=settings.scratch_min_free_bytes)
         self._executor = ProcessDspExecutor(
             processes=settings.workers,
-            limits=_limits(settings),
+            limits=dsp.Limits(max_duration_s=settings.max_duration_s),
             deadline=settings.deadline,
             memory_bytes=settings.dsp_memory_bytes,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -19,7 +19,7 @@ BLOCK_FRAMES: Final = 1 << 15
 
 @dataclass(frozen=True, eq=False)
 class AudioBuffer:
-    """Audio in memory."""
+    """Audio in memory; see ``dsp.stages.base.Audio``."""
 
     samples: NDArray[np.float32]
     """Shape (frames, channels); full scale is +-1.0."""
@@ -41,15 +41,24 @@ class AudioBuffer:
         """Length in seconds."""
         return self.frames / self.sample_rate_hz
 
+    def blocks(self, frames: int = BLOCK_FRAMES) -> Iterator[Samples]:
+        """Give the samples from the first frame on, so many at a time; shape (frames, channels), Fortran order."""
+        for start in range(0, self.frames, frames):
+            yield self.read(range(self.channels), start, min(frames, self.frames - start))
+
+    def read(self, channels: Sequence[int], start: int, frames: int) -> Samples:
+        """Give some frames of some channels; shape (frames, channels), Fortran order."""
+        return np.asfortranarray(self.samples[start : start + frames, list(channels)])
+
 
 @dataclass(frozen=True)
 class Encoding:
     """How to read a file that has no header."""
 
-    format: Literal["slin", "ulaw", "alaw", "gsm"]
-    """``slin`` (signed 16 bit little endian), ``ulaw``, ``alaw`` or ``gsm`` (06.10)."""
+    format: Literal["slin", "ulaw", "alaw", "gsm", "g722"]
+    """``slin`` (signed 16 bit little endian), ``ulaw``, ``alaw``, ``gsm`` (06.10) or ``g722`` (64 kbit/s, mono)."""
     sample_rate_hz: int = 8000
-    """Frames a second."""
+    """Frames a second; of ``g722`` it is not read: that has 16,000, and telephony has long called it 8,000."""
     channels: int = 1
     """Channels, interleaved."""
 
@@ -100,6 +109,8 @@ class Limits:
 
     max_duration_s: float = 43_200.0
     """Longest recording: 12 h."""
+    max_samples: int = 4_200_000_000
+    """Most frames times channels: 12 h of 48 kHz stereo. On the scratch disk a sample takes up to 8 bytes."""
     max_channels: int = 8
     """Most channels."""
     min_sample_rate_hz: int = 8_000

@@ -9,21 +9,23 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Hashable, Iterator, Sequence
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, GetCoreSchemaHandler, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from dsp.audio import Pause
 from dsp.errors import UnknownChain, UnknownRendition
+from dsp.formats import ENCODINGS
 from dsp.stages import REGISTRY, NormalizeLoudness, Stage
 from dsp.stages.base import Strict, listed, not_known
 
-OUTPUT_VERSION: Final = 1
+OUTPUT_VERSION: Final = 2
 """Raised whenever the same chain gives other samples; part of every digest."""
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-Format = Literal["flac", "wav"]
+Format = Literal["flac", "wav", "mp3", "m4a", "opus"]
+Encoding = Literal["pcm_16", "pcm_24", "mulaw"]
 Layout = Literal["source", "mono", "split"]
 
 
@@ -84,13 +86,34 @@ def _in_order(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
 Stages = Annotated[tuple[Annotated[Stage, _StageSpec()], ...], Field(strict=False), AfterValidator(_in_order)]
 
 
-class RenditionSpec(Strict):
-    """One output of a chain."""
+class _FileSpec(Strict):
+    """What a rendition's files are like."""
+
+    added: ClassVar[frozenset[str]] = frozenset({"encoding", "bit_rate_kbps", "sample_rate_hz"})
 
     format: Format = "flac"
-    """``flac`` or ``wav``: 16 bit both, at the recording's sample rate."""
+    """``flac``, ``wav``; or with losses ``mp3``, ``m4a`` (AAC), ``opus`` (in Ogg)."""
     layout: Layout = "source"
     """``source``: channels as recorded; ``mono``: mixed to one; ``split``: a file a channel."""
+    encoding: Encoding | None = None
+    """Of ``wav`` and ``flac``: ``pcm_16``, ``pcm_24``, or ``mulaw`` (``wav`` alone); left out: ``pcm_16``."""
+    bit_rate_kbps: Annotated[int, Field(ge=6, le=320)] | None = None
+    """Of ``mp3``, ``m4a`` and ``opus``, in kbit/s, 6 to 320; left out: what speech of that rate asks for."""
+    sample_rate_hz: Annotated[int, Field(ge=8_000, le=48_000)] | None = None
+    """Frames a second, 8000 to 48000; left out: as recorded. A lossy format takes the next rate that it has."""
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.encoding is not None and self.encoding not in ENCODINGS.get(self.format, ()):
+            raise ValueError(f"`{self.format}` has no encoding `{self.encoding}`")
+        if self.bit_rate_kbps is not None and self.format in ENCODINGS:
+            raise ValueError(f"`{self.format}` loses nothing and has no bit_rate_kbps")
+        return self
+
+
+class RenditionSpec(_FileSpec):
+    """One output of a chain."""
+
     stages: Stages | None = None
     """Stages of its own; left out: those of the chain."""
 
@@ -127,12 +150,10 @@ class TenantSpec(Strict):
     """Name of a chain of this file."""
 
 
-class ResolvedRendition(Strict):
+class ResolvedRendition(_FileSpec):
     """One output with its own stages."""
 
     name: Name
-    format: Format
-    layout: Layout
     stages: Stages
 
 
@@ -269,8 +290,7 @@ class ChainFile(Strict):
             renditions=tuple(
                 ResolvedRendition(
                     name=rendition_name,
-                    format=rendition.format,
-                    layout=rendition.layout,
+                    **rendition.model_dump(exclude={"stages"}),
                     stages=spec.stages if rendition.stages is None else rendition.stages,
                 )
                 for rendition_name, rendition in spec.renditions.items()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from dsp.audio import Samples
 from dsp.report import Timing
@@ -13,11 +13,22 @@ from dsp.streams import Filter
 
 T = TypeVar("T")
 
+Moved: TypeAlias = Callable[[float], None]
+"""Is told how far a recording's work is, from 0 to 1."""
+
 
 class Clock:
-    """Runs from when it is made."""
+    """Runs from when it is made.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    moved
+        Told how far the work is, from 0 to 1, now and then.
+    """
+
+    def __init__(self, moved: Moved | None = None) -> None:
+        self._moved = moved
+        self._span = 0.0, 1.0
         self._wall_s, self._cpu_s = time.perf_counter(), time.process_time()
         self._stages_s: dict[str, float] = {}
 
@@ -29,6 +40,16 @@ class Clock:
             yield
         finally:
             self._stages_s[name] = self._stages_s.get(name, 0.0) + time.perf_counter() - started
+
+    def span(self, begin: float, end: float) -> None:
+        """Say which part of all the work follows, from 0 to 1."""
+        self._span = begin, end
+
+    def at(self, share: float) -> None:
+        """Say how far the work of this part is, from 0 to 1."""
+        if self._moved is not None:
+            begin, end = self._span
+            self._moved(begin + (end - begin) * min(share, 1.0))
 
     def each(self, name: str, items: Iterator[T]) -> Iterator[T]:
         """Count what the items take to come as the stage's."""

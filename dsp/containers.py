@@ -1,9 +1,7 @@
-"""What a file's own structure says of it: which container it is, and how much of it is missing."""
+"""What a file's own structure says of it: which container it is."""
 
 from __future__ import annotations
 
-import struct
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
@@ -103,8 +101,9 @@ _MP3_KBPS: Final = (
 _MP3_RATES_HZ: Final = (44_100, 48_000, 32_000)
 _MP3_DIVISOR: Final = {3: 1, 2: 2, 0: 4}  # of the rates, by the two bits of the version; 1 is reserved
 _LAYER_3: Final = 1
-_MP3_HEADER: Final = struct.Struct(">I")
+_MP3_HEADER_BYTES: Final = 4
 _MP3_SYNC: Final = 0x7FF
+_MP3_FIXED: Final = 0xFFFE_0C00  # what no frame of a stream changes
 
 
 def mp3_start(file: InputFile, at: int = 0) -> int | None:
@@ -115,19 +114,37 @@ def mp3_start(file: InputFile, at: int = 0) -> int | None:
     head = file.read_at(at, _HEAD_BYTES)
     if head.startswith(_MP3_TAG):
         return 0
-    for start in range(len(head) - _MP3_HEADER.size):
+    for start in range(len(head) - _MP3_HEADER_BYTES):
         length = _mp3_frame_bytes(head, start)
         if length is None:
             continue
-        follows = head[start + length :] or file.read_at(at + start + length, _MP3_HEADER.size)
-        if not follows or (len(follows) >= _MP3_HEADER.size and _mp3_frame_bytes(follows, 0) is not None):
+        follows = file.read_at(at + start + length, _MP3_HEADER_BYTES)
+        if not follows or _is_same_mp3(head[start : start + _MP3_HEADER_BYTES], follows):
             return start
     return None
 
 
+def mp3_knows_length(file: InputFile, start: int) -> bool:
+    """Tell whether the MP3 stream that begins there opens with a frame that says how many follow."""
+    head = file.read_at(start, 10)
+    if head.startswith(_MP3_TAG) and len(head) == 10:  # noqa: PLR2004  (the tag's header)
+        # Its length is in seven bits of each byte (ID3v2.4, section 3.1).
+        start += 10 + sum(
+            (byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True)
+        )
+    frame = file.read_at(start, 64)
+    return any(mark in frame for mark in (b"Xing", b"Info", b"VBRI"))
+
+
+def _is_same_mp3(header: bytes, follows: bytes) -> bool:
+    """Tell whether a frame of the same version, layer and rate follows."""
+    same = (int.from_bytes(header) ^ int.from_bytes(follows)) & _MP3_FIXED == 0
+    return same and _mp3_frame_bytes(follows, 0) is not None
+
+
 def _mp3_frame_bytes(head: bytes, at: int) -> int | None:
     """Length of the layer III frame whose header stands there; None where none does."""
-    header = int.from_bytes(head[at : at + _MP3_HEADER.size])
+    header = int.from_bytes(head[at : at + _MP3_HEADER_BYTES])
     version, layer = header >> 19 & 3, header >> 17 & 3
     kbps_index, rate_index, padding = header >> 12 & 15, header >> 10 & 3, header >> 9 & 1
     is_header = header >> 21 == _MP3_SYNC and layer == _LAYER_3 and version in _MP3_DIVISOR
@@ -147,40 +164,3 @@ def _is_adts(head: bytes) -> bool:
             return False
         frame += (at[3] & 3) << 11 | at[4] << 3 | at[5] >> 5
     return True
-
-
-_OGG_PAGE: Final = b"OggS"
-_OGG_HEADER: Final = struct.Struct("<4sBBqIIIB")
-_OGG_LARGEST_PAGE: Final = 27 + 255 + 255 * 255
-_OGG_LAST: Final = 4
-_OGG_CODECS: Final = {
-    b"OpusHead": "opus",
-    b"\x01vorbis": "vorbis",
-    b"Speex   ": "speex",
-    b"\x7fFLAC": "flac",
-}
-
-
-@dataclass(frozen=True)
-class OggStream:
-    """What an Ogg file's first and last page say."""
-
-    codec: str | None
-    """Codec of the first stream; None where it is not known."""
-    is_cut: bool
-    """Whether its last page is not whole, or not marked as the last (RFC 3533, section 6)."""
-
-
-def ogg_stream(file: InputFile) -> OggStream:
-    """Look at the first and the last page of an Ogg file."""
-    head = file.read_at(0, 512)
-    body = head[_OGG_HEADER.size + (head[26] if len(head) >= _OGG_HEADER.size else 0) :]
-    codec = next((name for magic, name in _OGG_CODECS.items() if body.startswith(magic)), None)
-    tail = file.read_at(max(0, file.size - _OGG_LARGEST_PAGE), _OGG_LARGEST_PAGE)
-    at = tail.rfind(_OGG_PAGE)
-    if at < 0 or len(tail) < at + _OGG_HEADER.size:
-        return OggStream(codec, is_cut=True)
-    *_, segments = header = _OGG_HEADER.unpack_from(tail, at)
-    table = tail[at + _OGG_HEADER.size :][:segments]
-    whole = len(table) == segments and len(tail) >= at + _OGG_HEADER.size + segments + sum(table)
-    return OggStream(codec, is_cut=not (whole and header[2] & _OGG_LAST))

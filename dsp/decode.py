@@ -3,41 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Final
+from contextlib import ExitStack, contextmanager
 
-import numpy as np
-from numpy.typing import NDArray
-
-from dsp import decode_pcm
-from dsp.audio import Encoding, Limits, Samples, Source
-from dsp.containers import Container, container_of, mp3_start, ogg_stream, other_name
+from dsp.audio import Limits, Samples, Source
+from dsp.containers import Container, container_of
+from dsp.decode_choice import opened_reader
 from dsp.decode_reader import Reader, StreamFacts
+from dsp.decode_signs import Outliers, Signs
 from dsp.errors import (
     NoAudio,
+    RecordingError,
     TooLong,
-    Undecodable,
     UnsupportedChannels,
-    UnsupportedContainer,
     UnsupportedSampleRate,
 )
-from dsp.input_file import InputFile, window
+from dsp.input_file import InputFile
 from dsp.report import InputInfo, ReportWarning
-from dsp.wav_header import WavHeader, wav_header
-
-_LOUDEST: Final = 16.0  # 24 dB over full scale: a float file may go over it, but not without end
-_CODEC_BLOCK_FRAMES: Final = 4096  # compressed formats promise a length that may be off by a block
-_TAKEN: Final = (
-    "WAV, FLAC, MP3, Ogg, WebM, M4A, AMR and the like; or without a header, with its encoding in the event"
-)
+from dsp.wav_header import wav_header
 
 
 class Recording:
     """A recording that is being decoded."""
 
-    def __init__(
-        self, source: Source, limits: Limits, file: InputFile, reader: Reader, signs: _Signs
-    ) -> None:
+    def __init__(self, source: Source, limits: Limits, file: InputFile, reader: Reader, signs: Signs) -> None:
         facts = reader.facts
         self.sample_rate_hz = facts.sample_rate_hz
         """Frames a second."""
@@ -70,7 +58,7 @@ class Recording:
         """
         most_frames = _most_frames(self._reader.facts, self._limits)
         frames = 0
-        outliers = _Outliers(self.channels)
+        outliers = Outliers(self.channels)
         for block in self._reader.blocks():
             frames += len(block)
             if frames > most_frames:
@@ -130,9 +118,15 @@ def opened(source: Source, *, limits: Limits) -> Iterator[Recording]:
     with InputFile(source) as file:
         container = container_of(file, has_encoding=source.encoding is not None)
         wav = wav_header(file) if container in (Container.WAV, Container.RF64) else None
-        with _reader(file, container, wav, source.encoding) as reader:
-            _check(reader.facts, limits)
-            yield Recording(source, limits, file, reader, _Signs(source, file, container, wav))
+        with ExitStack() as stack:
+            try:
+                reader = stack.enter_context(opened_reader(file, container, wav, source.encoding))
+                _check(reader.facts, limits)
+            except RecordingError:
+                if file.failed is not None:
+                    raise file.failed from None  # the disk's fault, not the recording's
+                raise
+            yield Recording(source, limits, file, reader, Signs(source, file, container, wav))
 
 
 def probe_duration_s(source: Source, *, limits: Limits) -> float:
@@ -151,41 +145,6 @@ def probe_duration_s(source: Source, *, limits: Limits) -> float:
         if recording.promised_frames is None:
             return limits.max_duration_s
         return recording.promised_frames / recording.sample_rate_hz
-
-
-def _reader(
-    file: InputFile, container: Container | None, wav: WavHeader | None, encoding: Encoding | None
-) -> AbstractContextManager[Reader]:
-    """Choose who decodes a file."""
-    if container is None and encoding is None:
-        raise _refused(file)
-    plain = None
-    if wav is not None and container is not None:
-        plain = decode_pcm.open_wav(file, wav, container.value)
-    elif container is None and encoding is not None:
-        plain = decode_pcm.open_headerless(file, encoding)
-    if plain is not None:
-        return nullcontext(plain)
-    from dsp.decode_sndfile import opened_by_sndfile  # noqa: PLC0415  (plain samples do without it)
-
-    if container is None and encoding is not None:
-        raw = {
-            "format": "RAW",
-            "subtype": "GSM610",
-            "samplerate": encoding.sample_rate_hz,
-            "channels": encoding.channels,
-        }
-        return opened_by_sndfile(window(file), raw=raw)
-    if container is Container.MP3:
-        return opened_by_sndfile(window(file, mp3_start(file) or 0))
-    return opened_by_sndfile(window(file, patches=wav.length_patches() if wav is not None else None))
-
-
-def _refused(file: InputFile) -> Undecodable | UnsupportedContainer:
-    other = other_name(file)
-    if other is not None:
-        return UnsupportedContainer(f"The recording is a {other} file, which is not taken ({_TAKEN}).")
-    return Undecodable(f"The file is not audio that Clearcall can read ({_TAKEN}).")
 
 
 def _check(facts: StreamFacts, limits: Limits) -> None:
@@ -213,89 +172,3 @@ def _too_long(facts: StreamFacts, limits: Limits, found: str) -> TooLong:
         f"The recording {found}; of {facts.channels} channels at {facts.sample_rate_hz} Hz, {most_s:.0f} s are taken. "
         "Raise the limit, or cut the recording."
     )
-
-
-class _Signs:
-    """What the file's structure tells of its state, put into words once the decoder is done."""
-
-    def __init__(
-        self, source: Source, file: InputFile, container: Container | None, wav: WavHeader | None
-    ) -> None:
-        self._named_channels = len(source.channels)
-        self._encoding_ignored = container is not None and source.encoding is not None
-        self._wav = wav
-        self._ogg_is_cut = container is Container.OGG and ogg_stream(file).is_cut
-
-    def warnings(self, reader: Reader, frames: int) -> Iterator[ReportWarning]:
-        """Say what is wrong with the file though it could be read."""
-        if self._encoding_ignored:
-            message = (
-                "The event gives an encoding as for a file without a header; "
-                "the file has one, which was believed."
-            )
-            yield ReportWarning(code="encoding_ignored", message=message)
-        yield from self._length_warning(reader, frames)
-        if reader.lost_frames:
-            lost_s = reader.lost_frames / reader.facts.sample_rate_hz
-            message = f"{lost_s:.1f} s within the recording could not be decoded, and are silent."
-            yield ReportWarning(code="damaged", message=message)
-        if self._named_channels and self._named_channels != reader.facts.channels:
-            message = (
-                f"The event names {self._named_channels} channels; the file has {reader.facts.channels}."
-            )
-            yield ReportWarning(code="channels_mismatch", message=message)
-
-    def _length_warning(self, reader: Reader, frames: int) -> Iterator[ReportWarning]:
-        wav, rate_hz, promised = self._wav, reader.facts.sample_rate_hz, reader.facts.promised_frames
-        if wav is not None and wav.length_unknown:
-            message = (
-                f"The header does not say how long the recording is; all {frames} frames behind it were read."
-            )
-            yield ReportWarning(code="length_unknown", message=message)
-        elif wav is not None and wav.missing_bytes:
-            lost = f"{wav.missing_bytes} bytes"
-            if wav.missing_s is not None:
-                lost += f", {wav.missing_s:.1f} s,"
-            kept = f"the {frames / rate_hz:.1f} s that are there were kept."
-            message = f"The file ends {lost} before its header says; {kept}"
-            yield ReportWarning(code="truncated", message=message)
-        elif reader.broke is not None and promised is not None:
-            lost_s = max(0, promised - frames) / rate_hz
-            message = f"Decoding broke off ({reader.broke}): {lost_s:.1f} s of the recording are missing at its end."
-            yield ReportWarning(code="truncated", message=message)
-        elif promised is not None and frames < promised - _CODEC_BLOCK_FRAMES:
-            message = (
-                f"The file holds {frames} of the {promised} frames that its header promises; they were kept."
-            )
-            yield ReportWarning(code="truncated", message=message)
-        elif self._ogg_is_cut:
-            message = "The Ogg stream ends without its end mark: the recording is cut off, by how much cannot be told."
-            yield ReportWarning(code="truncated", message=message)
-
-
-class _Outliers:
-    """Samples that are no number, or far too great: put right, and counted."""
-
-    def __init__(self, channels: int) -> None:
-        self._not_finite: NDArray[np.int64] = np.zeros(channels, dtype=np.int64)
-        self._too_great: NDArray[np.bool_] = np.zeros(channels, dtype=np.bool_)
-
-    def tame(self, block: Samples) -> None:
-        """Put zeros for what is no number and cut what is too great, in place."""
-        # NaN fails every comparison, so one pass finds out that all is well.
-        if bool((np.abs(block) <= _LOUDEST).all()):
-            return
-        bad = ~np.isfinite(block)
-        self._not_finite += bad.sum(axis=0)
-        block[bad] = 0.0
-        self._too_great |= np.abs(block).max(axis=0) > _LOUDEST
-        np.clip(block, -_LOUDEST, _LOUDEST, out=block)
-
-    def warnings(self) -> Iterator[ReportWarning]:
-        """Say in which channels there were some."""
-        for channel in np.flatnonzero(self._not_finite):
-            message = f"{int(self._not_finite[channel])} samples were NaN or infinite, and were set to zero."
-            yield ReportWarning(code="not_finite", channel=int(channel), message=message)
-        for channel in np.flatnonzero(self._too_great):
-            message = "Samples went more than 24 dB over full scale, and were cut there."
-            yield ReportWarning(code="out_of_range", channel=int(channel), message=message)

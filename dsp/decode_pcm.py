@@ -48,7 +48,7 @@ class PcmReader:
     def __init__(self, file: InputFile, facts: StreamFacts, start: int, length: int) -> None:
         self.facts = facts
         self.broke: str | None = None
-        self.lost_frames = 0
+        self.lost_frames = self.gap_frames = 0
         self._file = file
         self._start, self._length = start, length
 

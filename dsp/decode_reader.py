@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from dsp.audio import Samples
 
-BLOCK_FRAMES: Final = 1 << 15
+BLOCK_FRAMES: Final = 1 << 14
 """How many frames are decoded at once."""
 
 
@@ -24,6 +24,8 @@ class StreamFacts:
     """None where it does not know."""
     exact_bits: int | None
     """16 where every sample is k / 32768 exactly; else None."""
+    tracks: int = 1
+    """Sound tracks in the file, of which one is read."""
 
 
 class Reader(Protocol):
@@ -41,5 +43,9 @@ class Reader(Protocol):
     def lost_frames(self) -> int:
         """After the last block: frames that could not be decoded, of which silence took the place."""
 
+    @property
+    def gap_frames(self) -> int:
+        """After the last block: frames that the file does not have by its own times; silence took their place."""
+
     def blocks(self) -> Iterator[Samples]:
-        """Give the samples once; float32, shape (frames, channels), Fortran order, at most a block each."""
+        """Give the samples once; float32, shape (frames, channels), Fortran order, about a block each."""

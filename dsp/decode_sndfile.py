@@ -1,4 +1,4 @@
-"""Decoding by libsndfile: FLAC, MP3, Ogg Vorbis and Opus, and what WAV and its kin hold beside plain samples."""
+"""Decoding by libsndfile: FLAC, Ogg Opus, and what WAV and its kin hold beside plain samples."""
 
 from __future__ import annotations
 
@@ -25,8 +25,6 @@ _CONTAINERS: Final = {
     "W64": "w64",
     "FLAC": "flac",
     "OGG": "ogg",
-    "MP3": "mp3",
-    "MPEG": "mp3",
     "AIFF": "aiff",
     "AU": "au",
     "CAF": "caf",
@@ -47,9 +45,7 @@ _CODECS: Final = {
     "GSM610": "gsm",
     "MS_ADPCM": "adpcm_ms",
     "IMA_ADPCM": "adpcm_ima_wav",
-    "VORBIS": "vorbis",
     "OPUS": "opus",
-    "MPEG_LAYER_III": "mp3",
 }
 _EXACT: Final = ("PCM_U8", "PCM_S8", "PCM_16", "ULAW", "ALAW", "GSM610", "MS_ADPCM", "IMA_ADPCM")
 
@@ -57,14 +53,14 @@ _EXACT: Final = ("PCM_U8", "PCM_S8", "PCM_16", "ULAW", "ALAW", "GSM610", "MS_ADP
 class SndfileReader:
     """A recording that libsndfile decodes."""
 
-    def __init__(self, file: soundfile.SoundFile, container: str | None = None) -> None:
+    def __init__(self, file: soundfile.SoundFile) -> None:
         self.broke: str | None = None
-        self.lost_frames = 0
+        self.lost_frames = self.gap_frames = 0
         self._file = file
-        own, codec = _names(file)
+        container, codec = _names(file)
         frames = int(file.frames)
         self.facts = StreamFacts(
-            container=container or own,
+            container=container,
             codec=codec,
             sample_rate_hz=int(file.samplerate),
             channels=int(file.channels),
@@ -92,14 +88,12 @@ class SndfileReader:
 
 @contextmanager
 def opened_by_sndfile(
-    stream: io.BufferedReader, *, container: str | None = None, raw: dict[str, Any] | None = None
+    stream: io.BufferedReader, raw: dict[str, Any] | None = None
 ) -> Iterator[SndfileReader]:
     """Open what libsndfile decodes.
 
     Parameters
     ----------
-    container
-        Name for the report where it is not the one that libsndfile sees, as MP3 inside RIFF.
     raw
         How to read a file without a header.
 
@@ -119,7 +113,7 @@ def opened_by_sndfile(
     with file:
         if file.format not in _CONTAINERS:
             raise UnsupportedContainer(f"The recording is a {file.format} file, which is not taken.")
-        yield SndfileReader(file, container)
+        yield SndfileReader(file)
 
 
 def _names(file: soundfile.SoundFile) -> tuple[str, str]:

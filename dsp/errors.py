@@ -12,9 +12,11 @@
         ├── NoAudio                 no_audio                 a header, and not one sample behind it
         ├── Undecodable             undecodable              not audio, or damaged beyond what can be salvaged
         ├── UnsupportedContainer    unsupported_container    audio, in a container that is not taken
+        ├── UnsupportedCodec        unsupported_codec        a known container with sound of a codec that is not taken
         ├── UnsupportedSampleRate   unsupported_sample_rate  outside 8 to 48 kHz
         ├── UnsupportedChannels     unsupported_channels     more channels than a call has
-        └── TooLong                 too_long                 over the duration or sample limit
+        ├── TooLong                 too_long                 over the duration or sample limit
+        └── TooLargeForScratch      too_large_for_scratch    needs more room than the disk has when empty
 
 A full disk or a missing file stays the ``OSError`` that it is.
 """
@@ -104,6 +106,12 @@ class UnsupportedContainer(RecordingError):
     code = "unsupported_container"
 
 
+class UnsupportedCodec(RecordingError):
+    """A container that is taken, with sound of a codec that is not."""
+
+    code = "unsupported_codec"
+
+
 class UnsupportedSampleRate(RecordingError):
     """A sample rate outside of what is taken."""
 
@@ -120,3 +128,9 @@ class TooLong(RecordingError):
     """More audio than the limits allow."""
 
     code = "too_long"
+
+
+class TooLargeForScratch(RecordingError):
+    """Cleaning needs more room than the disk has when it is empty."""
+
+    code = "too_large_for_scratch"

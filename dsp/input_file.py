@@ -100,7 +100,10 @@ class _Window(io.RawIOBase):
     def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]
         room = memoryview(buffer).cast("B")
         wanted = max(0, min(len(room), self._length - self._at))
-        content = self._file.read_at(self._start + self._at, wanted) if wanted else b""
+        try:
+            content = self._file.read_at(self._start + self._at, wanted) if wanted else b""
+        except OSError:
+            return 0  # kept in the file's ``failed``: libsndfile cannot pass it on
         room[: len(content)] = content
         for at, patch in self._patches.items():
             _overlay(room[: len(content)], self._at, at, patch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
@@ -15,12 +16,27 @@ from dsp.audio import Samples
 from dsp.native import library, pointer
 from dsp.true_peak import Interpolator, interpolator
 
-ATTACK_S: Final = 0.005
-"""How long before a peak the gain begins to fall."""
-RELEASE_S: Final = 0.060
-"""How long after a peak the gain is back."""
-# A gain that moves shifts the peaks between samples a little: kept in hand.
-_MARGIN_DB: Final = 0.03
+
+@dataclass(frozen=True)
+class Ballistics:
+    """How the gain moves around a peak."""
+
+    attack_s: float
+    """How long before a peak it begins to fall."""
+    release_s: float
+    """How long after a peak it is back."""
+    passes: int
+    """How often what is left over the threshold is limited again: a gain that moves fast makes new peaks."""
+    margin_db: float
+    """Held in hand below the ceiling: a gain that moves shifts the peaks between samples a little, and what a fast one
+    adds near half the sample rate is read differently by different meters."""
+
+
+SMOOTH: Final = Ballistics(attack_s=0.005, release_s=0.020, passes=1, margin_db=0.03)
+"""For clean speech: what the gain does to the sound lies close to it, and is masked."""
+FAST: Final = Ballistics(attack_s=0.000_5, release_s=0.000_5, passes=4, margin_db=0.2)
+"""For noisy speech: touches next to nothing but the peaks; what that adds to the sound lies under the noise."""
+
 _HELD_BACK_FRAMES: Final = 64  # more than what the kernel keeps beside the attack
 
 
@@ -28,8 +44,8 @@ class Limiter:
     """Multiplies channels by their gains and holds their true peaks at a ceiling by one gain curve.
 
     Where a peak, measured between the samples too, would pass the ceiling, the gain falls along half a raised cosine
-    during ``ATTACK_S`` before it, and recovers along another during ``RELEASE_S`` after it; where windows overlap the
-    lower gain holds. Frames that no peak is near are multiplied by the gain and nothing else.
+    before it, and recovers along another after it; where windows overlap the lower gain holds. Frames that no peak is
+    near are multiplied by the gain and nothing else.
 
     Parameters
     ----------
@@ -39,16 +55,52 @@ class Limiter:
         Linear gain of each channel.
     ceiling_dbtp
         True peak that is not passed, in dBTP.
+    ballistics
+        How the gain moves around a peak.
     """
 
-    def __init__(self, sample_rate_hz: int, gains: Sequence[float], *, ceiling_dbtp: float) -> None:
+    def __init__(
+        self,
+        sample_rate_hz: int,
+        gains: Sequence[float],
+        *,
+        ceiling_dbtp: float,
+        ballistics: Ballistics = SMOOTH,
+    ) -> None:
+        self._passes = [
+            _Pass(sample_rate_hz, gains if number == 0 else [1.0] * len(gains), ceiling_dbtp, ballistics)
+            for number in range(ballistics.passes)
+        ]
+
+    def push(self, block: Samples) -> Samples:
+        """See ``dsp.streams.Filter``."""
+        for once in self._passes:
+            block = once.push(block)
+        return block
+
+    def finish(self) -> Samples:
+        """See ``dsp.streams.Filter``."""
+        first, *others = self._passes
+        rest = first.finish()
+        for once in others:
+            rest = np.concatenate((once.push(rest), once.finish()))
+        return rest
+
+
+class _Pass:
+    """One limiter in the kernel."""
+
+    def __init__(
+        self, sample_rate_hz: int, gains: Sequence[float], ceiling_dbtp: float, ballistics: Ballistics
+    ) -> None:
         self._gains = np.array(gains, dtype=np.float32)
-        window, ahead, behind = _window(sample_rate_hz)
+        self._gains_at = pointer(self._gains)
+        window, ahead, behind = _window(sample_rate_hz, ballistics)
         self._held_back = ahead + _HELD_BACK_FRAMES
         self._state = _kernels().cc_limiter_new(
             ctypes.byref(interpolator(sample_rate_hz)),
             len(self._gains),
-            threshold(ceiling_dbtp),
+            threshold(ceiling_dbtp, ballistics),
             ahead,
             behind,
             pointer(window),
@@ -58,30 +110,30 @@ class Limiter:
         weakref.finalize(self, _kernels().cc_limiter_free, self._state)
 
     def push(self, block: Samples) -> Samples:
-        """See ``dsp.streams.Filter``."""
         block = np.asfortranarray(block)
         room = len(block) + self._held_back
         done = np.empty((room, len(self._gains)), dtype=np.float32, order="F")
         count = _kernels().cc_limit(
-            self._state, pointer(block), len(block), len(block), pointer(self._gains), pointer(done), room
+            self._state, pointer(block), len(block), len(block), self._gains_at, pointer(done), room
         )
         return done[:count]
 
     def finish(self) -> Samples:
-        """See ``dsp.streams.Filter``."""
         done = np.empty((self._held_back, len(self._gains)), dtype=np.float32, order="F")
         return done[: _kernels().cc_limit_rest(self._state, pointer(done), self._held_back)]
 
 
-def threshold(ceiling_dbtp: float) -> float:
+def threshold(ceiling_dbtp: float, ballistics: Ballistics) -> float:
     """The magnitude, linear, that peaks are held at so that a ceiling in dBTP is kept."""
-    return float(10 ** ((ceiling_dbtp - _MARGIN_DB) / 20))
+    return float(10 ** ((ceiling_dbtp - ballistics.margin_db) / 20))
 
 
 @cache
-def _window(sample_rate_hz: int) -> tuple[NDArray[np.float32], int, int]:
+def _window(sample_rate_hz: int, ballistics: Ballistics) -> tuple[NDArray[np.float32], int, int]:
     """What a peak takes of the gain around it, up to 1, with the frames before and after the peak's two."""
-    ahead, behind = round(ATTACK_S * sample_rate_hz), round(RELEASE_S * sample_rate_hz)
+    ahead, behind = (
+        round(seconds * sample_rate_hz) for seconds in (ballistics.attack_s, ballistics.release_s)
+    )
     fall = (1 - np.cos(np.pi * np.arange(1, ahead + 1) / (ahead + 1))) / 2
     rise = (1 + np.cos(np.pi * np.arange(1, behind + 1) / (behind + 1))) / 2
     return np.concatenate((fall, [1.0, 1.0], rise)).astype(np.float32), ahead, behind

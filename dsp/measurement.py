@@ -9,13 +9,14 @@ from typing import Final
 import numpy as np
 
 from dsp.audio import Pause, Samples
-from dsp.levels import ChannelLevels, LevelMeter
+from dsp.levels import ChannelLevels, LevelMeter, silence_share
 from dsp.loudness import Energies, EnergyMeter, Loudness
 from dsp.report import ChannelMeasurement, Measurement, Programme, ReportWarning
 from dsp.speech import Decision
 from dsp.true_peak import TruePeakMeter
 
 _DECIMALS: Final = 3
+_FINER_DECIMALS: Final = 6
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Meter:
     """
 
     def __init__(self, sample_rate_hz: int, channels: int, pauses: tuple[Pause, ...] = ()) -> None:
-        self._energies = EnergyMeter(sample_rate_hz, channels, pauses)
+        self._energies = EnergyMeter(sample_rate_hz, channels, pauses, loudest=True)
         self._peaks = TruePeakMeter(sample_rate_hz, channels, pauses)
         self._levels = LevelMeter(sample_rate_hz, channels, pauses)
 
@@ -56,7 +57,7 @@ class Meter:
         """Give what was measured; ``roles`` are those of the channels, as far as they are known."""
         energies, peaks, levels = self._energies.finish(), self._peaks.finish(), self._levels.finish()
         channels = tuple(
-            _channel(index, dict(enumerate(roles)).get(index), energies.loudness([index]), float(peak), own)
+            _channel(index, dict(enumerate(roles)).get(index), energies.loudness(index), float(peak), own)
             for index, (peak, own) in enumerate(zip(peaks, levels, strict=True))
         )
         together = energies.loudness()
@@ -66,6 +67,7 @@ class Meter:
             momentary_max_lufs=_rounded(together.momentary_max_lufs),
             short_term_max_lufs=_rounded(together.short_term_max_lufs),
             true_peak_dbtp=_decibels(float(peaks.max(initial=0.0))),
+            silence_share=_rounded(silence_share(levels)),
         )
         measurement = Measurement(programme=programme, channels=channels)
         return Measured(measurement, energies, tuple(own.decision for own in levels))
@@ -87,7 +89,15 @@ def _undefined(channel: ChannelMeasurement) -> Iterator[tuple[str, str]]:
     if channel.integrated_lufs is None:
         yield "loudness_undefined", "under 400 ms, or nothing above -70 LUFS; its loudness is undefined."
     elif channel.loudness_range_lu is None:
-        yield "loudness_range_undefined", "under 3 s; its loudness range is undefined."
+        yield (
+            "loudness_range_undefined",
+            "under 3 s; its loudness range and short-term loudness are undefined.",
+        )
+    if channel.active_speech_level_dbfs is None:
+        yield (
+            "active_level_undefined",
+            "too quiet or too brief for ITU-T P.56; its active speech level is undefined.",
+        )
     if channel.speech_level_dbfs is None:
         yield "no_speech", "nothing stands out of the noise; speech level and SNR are undefined."
     elif channel.noise_floor_dbfs is None:
@@ -112,9 +122,15 @@ def _channel(
         speech_level_dbfs=_rounded(levels.speech.speech_dbfs),
         noise_floor_dbfs=_rounded(levels.speech.noise_dbfs),
         snr_db=_rounded(levels.speech.snr_db),
+        active_speech_level_dbfs=_rounded(levels.active_speech_level_dbfs),
+        activity_factor=_rounded(levels.activity_factor),
+        silence_share=_rounded(levels.silence_share),
+        dc_offset=None if levels.dc_offset is None else round(levels.dc_offset, _FINER_DECIMALS),
         clipped_samples=levels.clipped_samples,
+        clipping_runs=levels.clipping_runs,
+        dropouts=levels.dropouts,
+        dropout_s=round(levels.dropout_s, _DECIMALS),
         speech_s=round(levels.speech.speech_s, _DECIMALS),
-        # levels: the rest
     )
 
 

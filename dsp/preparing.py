@@ -1,4 +1,4 @@
-"""From the recording to what is levelled: the stages that shape the sound, run once however many renditions share them."""
+"""From the recording to what is levelled: the stages that shape the sound, once for all renditions that share them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Final
 
 from dsp.audio import Pause, Samples
 from dsp.clock import Clock
@@ -17,6 +18,8 @@ from dsp.scratch import ScratchAudio
 from dsp.speech import Decision
 from dsp.stages import Context, LimitTruePeak, NormalizeLoudness, Stage, Trim
 from dsp.streams import Filter, filtered
+
+_OF_A_RENDITION: Final = 0.6  # of the work on one, about, where there is anything to do
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Prepared:
     """In the audio's own time."""
     muted: tuple[Pause, ...]
     """Stretches to silence, in the audio's own time."""
+    noisy: tuple[bool, ...]
+    """Whether there is noise to speak of, by channel of the audio."""
     denoise: tuple[DenoiseOutcome, ...] = ()
     """By channel; empty where the chain has no denoiser."""
     warnings: tuple[ReportWarning, ...] = ()
@@ -79,11 +84,10 @@ class Preparation:
         if sample_rate_hz != start.audio.sample_rate_hz:
             filters.append(("resample", Resampler(start.audio, sample_rate_hz)))
         filters = [(name, through) for name, through in filters if not isinstance(through, Untouched)]
-        told = {"denoise": tuple(context.denoise), "warnings": tuple(context.warnings)}
-        if not filters and start is self.recording:
-            return replace(start, **told)
-        audio, energies = self._written(start, filters, sample_rate_hz)
-        return replace(start, audio=audio, energies=energies, **told)
+        if filters or start is not self.recording:
+            audio, energies = self._written(start, filters, sample_rate_hz)
+            start = replace(start, audio=audio, energies=energies)
+        return replace(start, denoise=tuple(context.denoise), warnings=tuple(context.warnings))
 
     def _written(
         self, start: Prepared, filters: list[tuple[str, Filter]], sample_rate_hz: int
@@ -99,6 +103,7 @@ class Preparation:
                 audio.write(block)
             with self.clock.stage("measure"):
                 meter.push(block)
+            self.clock.at(_OF_A_RENDITION * audio.duration_s / start.audio.duration_s)
         return audio, meter.finish()
 
 

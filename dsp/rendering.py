@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from dsp.stages import LimitTruePeak, NormalizeLoudness, Stage
 from dsp.streams import filtered
 
 _S = TypeVar("_S", bound=Stage)
+_OVER_CEILING_DB: Final = 0.1  # what is less is not worth a word
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Rendering:
             through, told = levelled(
                 sound.audio,
                 sound.energies,
+                noisy=sound.noisy,
                 linked=linked,
                 normalize=_of(NormalizeLoudness, self.rendition.stages),
                 limit=_of(LimitTruePeak, self.rendition.stages),
@@ -87,7 +89,7 @@ class Rendering:
             mix = block.mean(axis=1, keepdims=True, dtype=np.float32)
             audio.write(mix)
             meter.push(mix)
-        return replace(sound, audio=audio, energies=meter.finish())
+        return replace(sound, audio=audio, energies=meter.finish(), noisy=(all(sound.noisy),))
 
     def _written(self, sound: Prepared, blocks: Iterator[Samples], *, mixed: bool) -> list[_Output]:
         channels, rate_hz = sound.audio.channels, sound.audio.sample_rate_hz
@@ -102,6 +104,8 @@ class Rendering:
                     Encoder(
                         path,
                         format=self.rendition.format,
+                        encoding=self.rendition.encoding,
+                        bit_rate_kbps=self.rendition.bit_rate_kbps,
                         sample_rate_hz=rate_hz,
                         channels=len(part),
                     )
@@ -110,6 +114,7 @@ class Rendering:
                 origins: list[int | None] = [None] if mixed else [*part]
                 outputs.append(_Output(name, path, part, origins, encoder, meter))
             for block in blocks:
+                self.clock.at(outputs[0].encoder.frames / max(sound.audio.frames, 1))
                 for output in outputs:
                     with self.clock.stage("encode"):
                         heard = output.encoder.write(block[:, output.part[0] : output.part[-1] + 1])
@@ -127,11 +132,12 @@ class Rendering:
             warnings.append(ReportWarning(code="clipped", message=message))
         with self.clock.stage("measure"):
             measured = output.meter.finish() if encoder.exact else _decoded(output.path, sound.pauses)
+        warnings += self._over_ceiling(output.name, measured.measurement.programme.true_peak_dbtp)
         return RenditionReport(
             name=output.name,
             path=str(output.path),
             format=self.rendition.format,
-            sample_rate_hz=sound.audio.sample_rate_hz,
+            sample_rate_hz=encoder.sample_rate_hz,
             channels=len(output.part),
             frames=encoder.frames,
             sha256=encoder.sha256,
@@ -144,6 +150,18 @@ class Rendering:
                 ),
             ),
         )
+
+    def _over_ceiling(self, name: str, true_peak_dbtp: float | None) -> Iterator[ReportWarning]:
+        limit = _of(LimitTruePeak, self.rendition.stages)
+        if limit is None or true_peak_dbtp is None or true_peak_dbtp <= limit.ceiling_dbtp + _OVER_CEILING_DB:
+            return
+        how = self.rendition.encoding if self.rendition.encoding == "mulaw" else self.rendition.format
+        message = (
+            f"`{name}` reaches {true_peak_dbtp:.1f} dBTP once it is decoded, over the ceiling of "
+            f"{limit.ceiling_dbtp:g}: {how} does not keep the waveform. "
+            "Lower the ceiling, or choose another format, where it matters."
+        )
+        yield ReportWarning(code="over_ceiling", message=message)
 
     def _channel(self, channel: ChannelMeasurement, origin: int | None, sound: Prepared) -> CleanedChannel:
         told: dict[str, Any] = dict(channel)

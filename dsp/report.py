@@ -1,7 +1,8 @@
 """The report of a cleaning: what was measured, what was done, what came out. Its JSON form is a public contract.
 
 A value that is undefined is None (null), never NaN or infinity, and a warning says why. Levels: ``_lufs`` loudness,
-``_lu`` loudness differences, ``_dbtp`` true peak, ``_dbfs`` decibels below full scale.
+``_lu`` loudness differences, ``_dbtp`` true peak, ``_dbfs`` decibels below full scale. What came later has a
+default, so that reports of before can be read.
 """
 
 from __future__ import annotations
@@ -59,6 +60,10 @@ class Programme(_Part):
     integrated_lufs: float | None
     loudness_range_lu: float | None
     true_peak_dbtp: float | None
+    momentary_max_lufs: float | None = None
+    short_term_max_lufs: float | None = None
+    silence_share: float | None = None
+    """Share of the time in which nobody speaks in any channel, 0 to 1."""
 
 
 class ChannelMeasurement(_Part):
@@ -75,6 +80,22 @@ class ChannelMeasurement(_Part):
     snr_db: float | None
     clipped_samples: int
     speech_s: float
+    momentary_max_lufs: float | None = None
+    short_term_max_lufs: float | None = None
+    active_speech_level_dbfs: float | None = None
+    """By ITU-T P.56, method B."""
+    activity_factor: float | None = None
+    """Share of the time that is active by ITU-T P.56, 0 to 1."""
+    silence_share: float | None = None
+    """Share of the time in which nobody speaks, 0 to 1, by the decision that ``speech_s`` takes."""
+    dc_offset: float | None = None
+    """Mean of all samples, full scale 1."""
+    clipping_runs: int | None = None
+    """Runs of ``clipped_samples``."""
+    dropouts: int | None = None
+    """Runs of zeros that cut into speech."""
+    dropout_s: float | None = None
+    """Seconds in them."""
 
 
 class Measurement(_Part):

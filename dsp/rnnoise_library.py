@@ -67,12 +67,13 @@ class _At48k:
         return (np.float32(1) - self._mix) * done + self._mix * original
 
     def _denoised(self, audio: NDArray[np.float32]) -> Samples:
-        frames = np.ascontiguousarray(audio * SCALE)
+        frames: NDArray[np.float32] = np.ascontiguousarray(audio * SCALE, dtype=np.float32)
         for state, channel in zip(self._states, frames, strict=True):
             for start in range(0, len(channel), FRAME):
                 at = channel[start:].ctypes.data
                 self._library.rnnoise_process_frame(state, at, at)
-        return frames.T / SCALE
+        denoised: Samples = (frames / SCALE).T
+        return denoised
 
 
 class LibraryRnNoise:

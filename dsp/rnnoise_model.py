@@ -138,8 +138,10 @@ def dense(arrays: dict[str, NDArray[Any]], layer: str) -> NDArray[np.int8]:
 
 
 class _Place:
-    """Memory for the arrays, in large pages where the system grants them: weights of a layer then keep to their places
-    in the processor's second cache, which is a tenth faster."""
+    """Memory for the arrays, in large pages where the system grants them.
+
+    The weights of a layer then keep to their places in the processor's second cache, which is a tenth faster.
+    """
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, PLACE_BYTES + LARGE_PAGE_BYTES)
@@ -162,7 +164,8 @@ def _layer(arrays: dict[str, NDArray[Any]], name: str, place: _Place) -> Layer:
     matrix = dense(arrays, name)
     packed = matrix.reshape(len(matrix) // BLOCK, BLOCK, UNITS // 4, 4).transpose(0, 2, 1, 3)
     start = -127 * matrix.sum(axis=1, dtype=np.int32)
-    return Layer(*map(place.put, (packed, start, arrays[f"{name}_scale"], arrays[f"{name}_bias"])))
+    parts: tuple[NDArray[Any], ...] = (packed, start, arrays[f"{name}_scale"], arrays[f"{name}_bias"])
+    return Layer(*map(place.put, parts))
 
 
 def _halved(arrays: dict[str, NDArray[Any]], gru: str) -> dict[str, NDArray[Any]]:
@@ -205,7 +208,8 @@ def _wide_layer(
 ) -> WideLayer:
     inputs, outputs = weights.shape
     packed = weights.reshape(inputs // 2, 2, outputs // 32, 32).transpose(2, 0, 3, 1)
-    return WideLayer(*map(place.put, (packed, scale.astype(np.float32), bias)))
+    parts: tuple[NDArray[Any], ...] = (packed, scale.astype(np.float32), bias)
+    return WideLayer(*map(place.put, parts))
 
 
 def build(arrays: dict[str, NDArray[Any]]) -> Model:

@@ -37,7 +37,7 @@ class Interpolator:
         self._before = audio[-2 * REACH :]
         if len(audio) <= 2 * REACH:
             return audio[:0]
-        done = sliding_window_view(audio, 2 * REACH + 1, axis=0) @ self._weights.T
+        done: Samples = sliding_window_view(audio, 2 * REACH + 1, axis=0) @ self._weights.T
         return done.transpose(0, 2, 1).reshape(-1, x.shape[1])
 
 
@@ -57,7 +57,8 @@ class Decimator:
         self._before = audio[done * self._steps :]
         if not done:
             return audio[:0]
-        return sliding_window_view(audio, len(self._taps), axis=0)[:: self._steps] @ self._taps
+        filtered: Samples = sliding_window_view(audio, len(self._taps), axis=0)[:: self._steps] @ self._taps
+        return filtered
 
 
 class AtAnotherRate:

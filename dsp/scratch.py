@@ -42,6 +42,11 @@ class ScratchAudio:
         self._dtype = np.dtype(np.int16 if exact_in_16_bits else np.float32)
         self._files = [_unnamed(folder) for _ in range(channels)]
 
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.frames / self.sample_rate_hz
+
     def write(self, block: Samples) -> None:
         """Add frames, shape (frames, channels). Raises OSError where the disk is full."""
         if self._dtype == np.int16:
@@ -93,13 +98,13 @@ def _unnamed(folder: Path) -> int:
 
 
 def _write_all(file: int, values: Samples) -> None:
-    rest = memoryview(values).cast("B")
+    rest = values.data.cast("B")
     while rest:
         rest = rest[os.write(file, rest) :]
 
 
 def _read_all(file: int, into: Samples, at: int) -> None:
-    rest = memoryview(into).cast("B")
+    rest = into.data.cast("B")
     while rest:
         count = os.preadv(file, [rest], at)
         if count == 0:

@@ -57,16 +57,14 @@ class NoiseFrames:
         if lacking < minutes:
             said = f"{lacking} of {minutes} minutes have too little noise: gated by others' noise"
             return True, said if lacking else None
-        if self._segments and self._count(*self.first) >= self._least:
+        if sum(self._count(*segment) for segment in self._segments) >= self._least:
             return True, "the noise of all minutes together, for none has enough of its own"
         return False, "too little without speech to learn the noise from"
 
     @property
-    def first(self) -> tuple[int, int]:
-        """First and end frame of the stretch that the first profile comes from."""
-        if any(self.enough):
-            return self._segments[self.enough.index(True)]
-        return 0, self._segments[-1][1]
+    def first(self) -> list[tuple[int, int]]:
+        """Where the first profile comes from: first and end frame of each stretch."""
+        return [self._segments[self.enough.index(True)]] if any(self.enough) else self._segments
 
     def _places(self, start: int, end: int) -> tuple[int, int]:
         """The whole 20 ms frames between two samples."""
@@ -102,7 +100,7 @@ class SpectralGate:
         Parameters
         ----------
         audio
-            What will go through, with all its channels.
+            The recording, with all its channels.
         channels
             Which of them go through, in this order.
         noise
@@ -180,22 +178,14 @@ def segments(frames: int, sample_rate_hz: int) -> list[tuple[int, int]]:
 
 
 def _first_profile(audio: Audio, channel: int, noise: NoiseFrames) -> Samples:
-    """Read the recording up to its first noise, if the first segment has too little.
+    """Read the first noise ahead, if the first segment has too little.
 
     That is little, however long the recording is: a segment's, or what no segment has enough of.
     """
-    picked: list[Samples] = []
     if noise.enough[0]:
         return np.empty(0, dtype=np.float32)  # the first segment brings its own
-    start, end = noise.first
-    waiting, offset = FrameQueue(1), 0
-    for block in audio.blocks():
-        waiting.push(block[:, [channel]])
-        ready = len(waiting) // noise.samples * noise.samples
-        last = min(offset + ready, end)
-        picked.append(noise.picked(waiting.first(ready)[:, 0], offset, max(offset, start), last))
-        waiting.drop(ready)
-        offset += ready
-        if offset >= end:
-            break
+    picked = [
+        noise.picked(audio.read([channel], start, end - start)[:, 0], start, start, end)
+        for start, end in noise.first
+    ]
     return np.concatenate(picked)

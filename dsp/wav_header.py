@@ -13,6 +13,7 @@ _RIFF_BYTES: Final = 12
 _MOST_CHUNKS: Final = 1_000  # before the samples; a file of empty chunks would else be walked for minutes
 # What recorders write that never come back to fill in the length; the last is "as long as it goes".
 _PLACEHOLDERS: Final = (0x7FFF_FFFF, 0xFFFF_1000, 0xFFFF_FFFF, 0x7FFF_FFFF_FFFF_FFFF, 0xFFFF_FFFF_FFFF_FFFF)
+_SEARCHED_BYTES: Final = 4_096
 _IN_DS64: Final = 0xFFFF_FFFF
 _GREATEST: Final = 0xFFFF_FFFE
 _EXTENSIBLE: Final = 0xFFFE
@@ -77,8 +78,8 @@ class WavHeader:
         return self.missing_bytes / self.format.bytes_per_s if self.format.bytes_per_s else None
 
     def length_patches(self) -> dict[int, bytes]:
-        """Give the bytes to read in place of a length that was left at 0, by their place in the file."""
-        if not self.is_left_open:
+        """Give the bytes to read in place of a length that is not known, by their place in the file."""
+        if not self.length_unknown:
             return {}
         return {
             4: struct.pack("<I", min(self.data_at + self.held_bytes - 8, _GREATEST)),
@@ -91,7 +92,25 @@ class WavHeader:
 
 
 def wav_header(file: InputFile) -> WavHeader | None:
-    """Read the header of a WAV or RF64 file; None where it has no samples."""
+    """Read the header of a WAV or RF64 file; None where it has no samples.
+
+    Where the length of a chunk leads astray, the chunks are searched for by their names.
+    """
+    return _walked(file) or _searched(file)
+
+
+def _searched(file: InputFile) -> WavHeader | None:
+    head = file.read_at(0, _SEARCHED_BYTES)
+    fmt_at, data_at = head.find(b"fmt "), head.find(b"data")
+    if not 0 < fmt_at < data_at or len(head) < data_at + _CHUNK.size:
+        return None
+    _, length = _CHUNK.unpack_from(head, data_at)
+    at = data_at + _CHUNK.size
+    wav_format = _format(head[fmt_at + _CHUNK.size : data_at])
+    return WavHeader(wav_format, at, length, max(0, file.size - at), _chunk_follows(file, at + length))
+
+
+def _walked(file: InputFile) -> WavHeader | None:
     at = _RIFF_BYTES
     long_bytes: int | None = None
     wav_format = _NO_FORMAT

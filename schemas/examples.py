@@ -43,43 +43,64 @@ RECORDED: Final[dict[str, Any]] = {
 }
 
 
-_PROGRAMME_KEYS: Final = ("integrated_lufs", "loudness_range_lu", "true_peak_dbtp")
-_CHANNEL_KEYS: Final = (
-    *_PROGRAMME_KEYS,
+_LOUDNESS_KEYS: Final = (
+    "integrated_lufs",
+    "loudness_range_lu",
+    "true_peak_dbtp",
+    "momentary_max_lufs",
+    "short_term_max_lufs",
+)
+_LEVEL_KEYS: Final = (
     "sample_peak_dbfs",
     "speech_level_dbfs",
     "noise_floor_dbfs",
     "snr_db",
-    "clipped_samples",
-    "speech_s",
+    "active_speech_level_dbfs",
+    "activity_factor",
+    "dc_offset",
 )
 
 
-def _programme(*values: float) -> dict[str, float]:
-    return dict(zip(_PROGRAMME_KEYS, values, strict=True))
+def _loudness(*values: float) -> dict[str, float]:
+    return dict(zip(_LOUDNESS_KEYS, values, strict=True))
 
 
-def _channel(index: int, role: str, *values: float) -> dict[str, Any]:
-    return {"index": index, "role": role} | dict(zip(_CHANNEL_KEYS, values, strict=True))
+def _levels(*values: float) -> dict[str, float]:
+    return dict(zip(_LEVEL_KEYS, values, strict=True)) | {"clipped_samples": 0, "clipping_runs": 0}
+
+
+def _channel(index: int, role: str, *parts: dict[str, float]) -> dict[str, Any]:
+    told: dict[str, Any] = {"index": index, "role": role}
+    for part in parts:
+        told |= part
+    return told
 
 
 def _denoise(method: str, reason: str) -> dict[str, Any]:
     return {"denoise": {"method": method, "applied": method != "none", "reason": reason}}
 
 
+# What neither a denoiser nor a gain changes.
+_AGENT: Final = {"silence_share": 0.632, "speech_s": 22.1, "dropouts": 0, "dropout_s": 0.0}
+_CUSTOMER: Final = {"silence_share": 0.707, "speech_s": 17.6, "dropouts": 2, "dropout_s": 0.06}
+
 _BEFORE: Final = {
-    "programme": _programme(-30.4, 5.0, -9.8),
+    "programme": _loudness(-30.4, 5.0, -9.8, -22.6, -26.9) | {"silence_share": 0.348},
     "channels": [
-        _channel(0, "agent", -31.2, 4.1, -9.8, -10.1, -33.0, -58.4, 25.4, 0, 22.1),
-        _channel(1, "customer", -36.0, 6.3, -14.2, -14.4, -37.5, -51.7, 14.2, 0, 17.6),
+        _channel(0, "agent", _loudness(-31.2, 4.1, -9.8, -23.4, -27.6), _AGENT)
+        | _levels(-10.1, -33.0, -58.4, 25.4, -34.9, 0.47, 0.0012),
+        _channel(1, "customer", _loudness(-36.0, 6.3, -14.2, -28.1, -32.0), _CUSTOMER)
+        | _levels(-14.4, -37.5, -51.7, 14.2, -39.8, 0.44, -0.0003),
     ],
 }
 _AFTER: Final = {
-    "programme": _programme(-15.2, 4.8, -1.5),
+    "programme": _loudness(-15.2, 4.8, -1.5, -8.7, -12.1) | {"silence_share": 0.348},
     "channels": [
-        _channel(0, "agent", -16.0, 4.1, -1.5, -1.6, -17.8, -43.2, 25.4, 0, 22.1)
+        _channel(0, "agent", _loudness(-16.0, 4.1, -1.5, -8.9, -12.6), _AGENT)
+        | _levels(-1.6, -17.8, -43.2, 25.4, -19.7, 0.47, 0.0068)
         | _denoise("none", "snr 25.4 dB"),
-        _channel(1, "customer", -16.0, 6.0, -1.5, -1.7, -17.6, -46.0, 28.4, 0, 17.6)
+        _channel(1, "customer", _loudness(-16.0, 6.0, -1.5, -8.6, -12.2), _CUSTOMER)
+        | _levels(-1.7, -17.6, -46.0, 28.4, -19.9, 0.41, -0.003)
         | _denoise("spectral_gate", "snr 14.2 dB"),
     ],
 }

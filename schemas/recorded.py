@@ -114,8 +114,8 @@ class EventPart(BaseModel):
 class Encoding(EventPart):
     """How the samples of a file without a header are to be read; one that has a header needs none of this."""
 
-    format: Literal["slin", "ulaw", "alaw", "gsm"]
-    """slin (16 bit little endian), ulaw, alaw or gsm (06.10)."""
+    format: Literal["slin", "ulaw", "alaw", "gsm", "g722"]
+    """slin (16 bit little endian), ulaw, alaw, gsm (06.10) or g722."""
     sample_rate_hz: Annotated[int, Field(strict=True, ge=8000, le=48_000), BeforeValidator(_whole)] = 8000
     """Samples a second and channel, 8000 to 48000."""
     channels: Annotated[int, Field(strict=True, ge=1, le=MAX_CHANNELS), BeforeValidator(_whole)] = 1

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Level = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Measured(BaseModel):
@@ -23,8 +25,8 @@ class Measured(BaseModel):
     )
 
 
-class ProgrammeStatistics(Measured):
-    """All channels of a file together, as EBU R 128 looks at a programme."""
+class LoudnessStatistics(Measured):
+    """Loudness and peak of what was measured, as EBU R 128 looks at a programme."""
 
     integrated_lufs: Level | None = None
     """Integrated loudness (ITU-R BS.1770) in LUFS."""
@@ -32,9 +34,19 @@ class ProgrammeStatistics(Measured):
     """Loudness range (EBU Tech 3342) in LU."""
     true_peak_dbtp: Level | None = None
     """True peak in dBTP."""
+    momentary_max_lufs: Level | None = None
+    """Greatest loudness of 400 ms (EBU Tech 3341) in LUFS."""
+    short_term_max_lufs: Level | None = None
+    """Greatest loudness of 3 s (EBU Tech 3341) in LUFS."""
+    silence_share: Share | None = None
+    """Share of the time in which nobody speaks."""
 
 
-class ChannelStatistics(ProgrammeStatistics):
+class ProgrammeStatistics(LoudnessStatistics):
+    """All channels of a file together: one programme."""
+
+
+class ChannelStatistics(LoudnessStatistics):
     """One channel alone, measured as a mono programme."""
 
     index: Count
@@ -51,8 +63,20 @@ class ChannelStatistics(ProgrammeStatistics):
     """Speech level above the noise floor in dB."""
     clipped_samples: Count | None = None
     """Samples at full scale in runs that look clipped."""
-    speech_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    speech_s: Seconds | None = None
     """Seconds in which somebody speaks."""
+    active_speech_level_dbfs: Level | None = None
+    """Active speech level (ITU-T P.56, method B) in dB below full scale."""
+    activity_factor: Share | None = None
+    """Share of the time that is active by ITU-T P.56."""
+    dc_offset: Level | None = None
+    """Mean of all samples, full scale 1."""
+    clipping_runs: Count | None = None
+    """Runs of clipped samples."""
+    dropouts: Count | None = None
+    """Runs of zeros that cut into speech."""
+    dropout_s: Seconds | None = None
+    """Seconds in dropouts."""
 
 
 class DenoiseOutcome(Measured):

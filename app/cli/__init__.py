@@ -29,30 +29,38 @@ def build() -> typer.Typer:
 
 def main() -> None:
     """Run the command line; what went wrong is one sentence, not a traceback."""
+    # Its own lines, about each try, would come between ours.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    try:
+        build()()
+    except Exception as error:
+        status = _status_of(error)
+        if status is None:
+            raise
+        sys.exit(status)
+
+
+def _status_of(error: Exception) -> int | None:
+    """Say in words what went wrong, and answer the exit status; None: it is a fault of ours."""
+    # Here, not above: most commands end well, and need not wait for these.
     from pydantic import ValidationError
 
     from agents.errors import Outage
     from dsp import ChainFileError
     from schemas import SchemaError
 
-    # Its own lines, about each try, would come between ours.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-
-    try:
-        build()()
-    except Outage as outage:
-        _say(f"{outage.part}: {outage.detail}. `clearcall doctor` looks at every part.")
-        sys.exit(EXIT_FAILED)
-    except (ChainFileError, SchemaError) as error:
+    if isinstance(error, Outage):
+        _say(f"{error.part}: {error.detail}. `clearcall doctor` looks at every part.")
+        return EXIT_FAILED
+    if isinstance(error, ChainFileError | SchemaError):
         _say(str(error))
-        sys.exit(EXIT_WRONG_USE)
-    except ValidationError as error:
-        if error.title != "Settings":
-            raise
+        return EXIT_WRONG_USE
+    if isinstance(error, ValidationError) and error.title == "Settings":
         for detail in error.errors():
             name = f"CLEARCALL_{str(detail['loc'][0]).upper()}: " if detail["loc"] else ""
             _say(f"{name}{detail['msg'].removeprefix('Value error, ')}")
-        sys.exit(EXIT_WRONG_USE)
+        return EXIT_WRONG_USE
+    return None
 
 
 def _say(text: str) -> None:

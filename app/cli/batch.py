@@ -1,24 +1,18 @@
-"""Runs the engine over recordings: small ones one by one in this process, others in processes of their own.
+"""Runs the engine over recordings: one at a time in this process, several at a time in processes of their own.
 
 What fails is an outcome, not an end: the other recordings go on.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import shutil
 import signal
 import tempfile
 import threading
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing.connection import wait
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
@@ -26,10 +20,12 @@ from typing import TYPE_CHECKING, Any, Final
 from app.cli.recordings import Job, shown
 
 if TYPE_CHECKING:
-    from dsp import ResolvedChain
+    from dsp import Encoding, ResolvedChain, Source
 
-_THREADS_OF_LIBRARIES: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-_QUICK_BYTES: Final = 4 << 20
+# Far more than any recording needs on a machine that is not stuck.
+_PATIENCE_S: Final = 300.0
+_PATIENCE_A_SECOND: Final = 1.0
+_FOR_EVER_S: Final = 1e9
 
 
 class FolderError(Exception):
@@ -47,19 +43,72 @@ class Outcome:
     """For the person who reads it."""
 
 
+@dataclass(frozen=True)
+class Described:
+    """What the recordings are said to be, all alike."""
+
+    roles: tuple[str, ...] = ()
+    """Who is heard, by channel."""
+    encoding: Encoding | None = None
+    """Of files without a header."""
+
+    def source(self, recording: Path) -> Source:
+        """A recording as the engine takes it."""
+        from dsp import ChannelInfo, Source
+
+        channels = tuple(ChannelInfo(role=role) for role in self.roles)
+        return Source(path=recording, encoding=self.encoding, channels=channels)
+
+
 Task = partial[Outcome]
 """What a process does; its first argument is the recording."""
 
+Ended = Callable[[int, Outcome], None]
+"""Is told each outcome as soon as there is one, with the index of its recording; out of order."""
+Moved = Callable[[int, float], None]
+"""Takes the place of a recording and how far the work on it is."""
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a batch is gone about."""
+
+    processes: int = 1
+    """How many recordings are in work at a time."""
+    durations_s: Sequence[float | None] = ()
+    """What ``probed_durations_s`` told of the recordings; without it no process is given up."""
+    ended: Ended = lambda _index, _outcome: None
+    """Is told of each recording."""
+    moved: Moved = lambda _index, _share: None
+    """Is told how far the work on a recording is, from 0 to 1, where one is done at a time."""
+
+
+def probed_durations_s(recordings: Sequence[Path], described: Described) -> list[float | None]:
+    """Length of each recording as its header has it, in seconds; None where it cannot be told."""
+    from dsp import DspError, Limits, probe_duration_s
+
+    limits = Limits()
+
+    def probed(recording: Path) -> float | None:
+        try:
+            told_s = probe_duration_s(described.source(recording), limits=limits)
+        except (DspError, OSError):
+            return None
+        return told_s if told_s < limits.max_duration_s else None
+
+    return [probed(recording) for recording in recordings]
+
 
 def measure_all(
-    recordings: Sequence[Path], roles: tuple[str, ...], processes: int
+    recordings: Sequence[Path], described: Described, manner: Manner
 ) -> Generator[Outcome, None, None]:
     """Measure recordings; outcomes come in the order of the recordings."""
-    yield from run([partial(_measure, path, roles) for path in recordings], processes)
+    with _ending_by_exception():
+        yield from run([partial(_measure, path, described) for path in recordings], manner)
 
 
 def clean_all(
-    jobs: Sequence[Job], chain: ResolvedChain, roles: tuple[str, ...], processes: int
+    jobs: Sequence[Job], chain: ResolvedChain, described: Described, manner: Manner
 ) -> Generator[Outcome, None, None]:
     """Clean recordings into their places; outcomes come in the order of the jobs.
 
@@ -75,11 +124,11 @@ def clean_all(
         try:
             places = [aside / str(index) for index in range(len(jobs))]
             tasks = [
-                partial(_clean, job.recording, chain, roles, place)
+                partial(_clean, job.recording, chain, described, place)
                 for job, place in zip(jobs, places, strict=True)
             ]
             # Closed before the folder goes: nobody may be writing into it then.
-            with closing(run(tasks, processes)) as outcomes:
+            with closing(run(tasks, manner)) as outcomes:
                 for job, place, outcome in zip(jobs, places, outcomes, strict=True):
                     yield _moved(job, outcome)
                     shutil.rmtree(place, ignore_errors=True)
@@ -97,24 +146,27 @@ def _aside(folder: Path) -> Path:
         ) from error
 
 
-def _source(recording: Path, roles: tuple[str, ...]) -> Any:
-    from dsp import ChannelInfo, Source
-
-    return Source(path=recording, channels=tuple(ChannelInfo(role=role) for role in roles))
-
-
-def _measure(recording: Path, roles: tuple[str, ...]) -> Outcome:
+def _measure(
+    recording: Path, described: Described, *, moved: Callable[[float], None] | None = None
+) -> Outcome:
     from dsp import measure
 
-    return _tried(recording, lambda: measure(_source(recording, roles)).to_json())
+    return _tried(recording, lambda: measure(described.source(recording), moved=moved).to_json())
 
 
-def _clean(recording: Path, chain: ResolvedChain, roles: tuple[str, ...], place: Path) -> Outcome:
+def _clean(
+    recording: Path,
+    chain: ResolvedChain,
+    described: Described,
+    place: Path,
+    *,
+    moved: Callable[[float], None] | None = None,
+) -> Outcome:
     from dsp import clean
 
     def work() -> dict[str, Any]:
         place.mkdir()
-        return clean(_source(recording, roles), chain, place).to_json()
+        return clean(described.source(recording), chain, place, moved=moved).to_json()
 
     return _tried(recording, work)
 
@@ -150,109 +202,46 @@ def _moved(job: Job, outcome: Outcome) -> Outcome:
     return outcome
 
 
-def run(tasks: Sequence[Task], processes: int) -> Generator[Outcome, None, None]:
-    """Do tasks, in at most so many processes at a time; outcomes come in the order of the tasks.
+def run(tasks: Sequence[Task], manner: Manner) -> Generator[Outcome, None, None]:
+    """Do tasks; outcomes come in the order of the tasks.
 
-    A process that dies (out of memory, a library's crash) costs the recording that it died of, and no other.
+    Where they are done side by side, a process that dies (out of memory, a library's crash) or hangs costs the
+    recording that it was at, and no other.
     """
-    processes = min(processes, len(tasks))
-    if processes <= 1 and all(_is_quick(task.args[0]) for task in tasks):
-        for task in tasks:
-            yield task()
+    if min(manner.processes, len(tasks)) > 1:
+        yield from _side_by_side(tasks, manner)
         return
-    waiting = deque(tasks)
-    done: dict[Task, Outcome] = {}
-    while waiting:
-        yield from _until_one_dies(waiting, done, processes)
-        if waiting:
-            # It was at work on this one or on one soon after: alone, a recording can only bring down itself.
-            yield _alone(waiting.popleft())
+    for index, task in enumerate(tasks):
+        outcome = task(moved=partial(manner.moved, index))
+        manner.ended(index, outcome)
+        yield outcome
 
 
-def _is_quick(recording: Path) -> bool:
-    """Whether a recording is done before a process of its own has started.
+def _side_by_side(tasks: Sequence[Task], manner: Manner) -> Generator[Outcome, None, None]:
+    from app.cli.pool import Lost, side_by_side
 
-    Also, Ctrl-C is only heard between two steps of the engine, and a step of a long recording takes many seconds.
-    """
-    try:
-        return recording.stat().st_size <= _QUICK_BYTES
-    except OSError:
-        return True  # to be reported
-
-
-def _until_one_dies(
-    waiting: deque[Task], done: dict[Task, Outcome], processes: int
-) -> Generator[Outcome, None, None]:
-    """Take tasks off the queue as they are done; those done after one that was lost are put by, in ``done``."""
-    with _processes(processes, [task for task in waiting if task not in done]) as futures:
-        while waiting:
-            task = waiting[0]
-            try:
-                outcome = done.pop(task) if task in done else futures[task].result()
-            except BrokenProcessPool:
-                left = set(waiting)
-                done.update(
-                    (later, future.result())
-                    for later, future in futures.items()
-                    if later in left and future.done() and not future.exception()
-                )
-                return
-            waiting.popleft()
-            yield outcome
+    put_by: dict[int, Outcome] = {}
+    awaited = 0
+    with closing(side_by_side(tasks, manner.processes, _patience_s(tasks, manner))) as answers:
+        for index, answer in answers:
+            outcome = Outcome(tasks[index].args[0], error=answer.why) if isinstance(answer, Lost) else answer
+            manner.ended(index, outcome)
+            put_by[index] = outcome
+            while awaited in put_by:
+                yield put_by.pop(awaited)
+                awaited += 1
 
 
-def _alone(task: Task) -> Outcome:
-    with _processes(1, [task]) as futures:
-        try:
-            return futures[task].result()
-        except BrokenProcessPool:
-            return Outcome(task.args[0], error="The process that worked on it died; memory may have run out.")
+def _patience_s(tasks: Sequence[Task], manner: Manner) -> list[float]:
+    from dsp import Limits
 
-
-@contextmanager
-def _processes(count: int, tasks: Sequence[Task]) -> Iterator[dict[Task, Future[Outcome]]]:
-    """Start processes and give them tasks; however the block ends, none of them is left."""
-    others = set(multiprocessing.active_children())
-    executor = ProcessPoolExecutor(
-        count, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_process
-    )
-    try:
-        with _ctrl_c_later():
-            futures = {task: executor.submit(_do, task) for task in tasks}
-        yield futures
-    finally:
-        executor.shutdown(wait=False, cancel_futures=True)
-        for process in set(multiprocessing.active_children()) - others:
-            process.terminate()
-        executor.shutdown(wait=True)
-
-
-def _do(task: Task) -> Outcome:
-    return task()
-
-
-@contextmanager
-def _ctrl_c_later() -> Iterator[None]:
-    """Hold Ctrl-C back for the length of the block; processes started in it never get it: their parent ends them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _begin_process() -> None:
-    # One thread each: the processes are already as many as the cores. Read when numpy is first imported.
-    for name in _THREADS_OF_LIBRARIES:
-        os.environ.setdefault(name, "1")
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
+    if not manner.durations_s:
+        return [_FOR_EVER_S] * len(tasks)
+    longest_s = Limits().max_duration_s
+    return [
+        _PATIENCE_S + _PATIENCE_A_SECOND * (longest_s if duration_s is None else duration_s)
+        for duration_s in manner.durations_s
+    ]
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable
@@ -121,6 +120,8 @@ def replay_rejected(
 
 
 def _run(work: Callable[[RejectedEvents, Settings], Awaitable[T]]) -> T:
+    import asyncio
+
     from app.postgres.pool import open_pool, translated
     from app.postgres.rejected import RejectedEvents
     from app.settings import Settings

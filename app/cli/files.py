@@ -6,18 +6,19 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from app.cli.batch import Outcome
-    from dsp import ResolvedChain
+    from app.cli.batch import Described, Manner, Outcome
+    from app.cli.recordings import Found
+    from dsp import ChainFile, Encoding, ResolvedChain
 
 _ROLE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _FAILED, _WRONG_USE = 1, 2
@@ -56,6 +57,24 @@ Channels = Annotated[
     str | None, typer.Option(help="Roles by channel: agent,customer. Each party is levelled alone.")
 ]
 Jobs = Annotated[int | None, typer.Option(min=1, help="How many recordings at a time.", show_default="cores")]
+Headerless = Annotated[
+    Literal["slin", "ulaw", "alaw", "gsm", "g722"] | None,
+    typer.Option("--encoding", help="What files without a header hold; one with a header speaks for itself."),
+]
+SampleRate = Annotated[
+    int | None,
+    typer.Option(
+        "--sample-rate",
+        min=8000,
+        max=48000,
+        help="Of files without a header, in Hz.",
+        show_default="8000; g722: 16000",
+    ),
+]
+RawChannels = Annotated[
+    int | None,
+    typer.Option("--raw-channels", min=1, max=8, help="In files without a header.", show_default="1"),
+]
 AsJson = Annotated[
     bool, typer.Option("--json", help="The report on standard output; of several, one a line.")
 ]
@@ -67,7 +86,7 @@ def register(cli: typer.Typer) -> None:
     cli.command()(measure)
 
 
-def clean(
+def clean(  # noqa: PLR0913  (a command line's options)
     recordings: Recordings,
     out: Out,
     *,
@@ -75,23 +94,33 @@ def clean(
     chain_file: ChainPath = None,
     rendition: Renditions = None,
     channels: Channels = None,
+    encoding: Headerless = None,
+    sample_rate: SampleRate = None,
+    raw_channels: RawChannels = None,
     jobs: Jobs = None,
     as_json: AsJson = False,
 ) -> None:
     """Clean recordings: denoise, level, limit. The recordings themselves are only read."""
+    _one_thread_each()
     from app.cli import batch
     from app.cli.recordings import find, plan
 
     with _wrong_use():
-        roles = _roles(channels)
+        described = _described(channels, encoding, sample_rate, raw_channels)
         names = tuple(dict.fromkeys(rendition or ["listen"]))
         found = find(recordings)
-        resolved = _resolved(chain_file, chain, names, named_roles=bool(roles))
-        resolved = _in_format_of(out, resolved, found)
+        chains = _chains(chain_file)
+        resolved = chains.resolve(chain=chain, named_roles=bool(described.roles))
+        resolved = _in_format_of(out, resolved, names, found).only(names)
         planned = plan(found, out, resolved)
     try:
-        with closing(batch.clean_all(planned, resolved, roles, _processes(jobs))) as outcomes:
-            done = _followed(outcomes, len(planned), as_json=as_json)
+        done = _followed(
+            lambda manner: batch.clean_all(planned, resolved, described, manner),
+            found.recordings,
+            described,
+            _processes(jobs),
+            as_json=as_json,
+        )
     except batch.FolderError as error:
         _say(str(error))
         raise typer.Exit(_FAILED) from error
@@ -102,19 +131,34 @@ def measure(
     recordings: Recordings,
     *,
     channels: Channels = None,
+    encoding: Headerless = None,
+    sample_rate: SampleRate = None,
+    raw_channels: RawChannels = None,
     jobs: Jobs = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure recordings and change nothing."""
+    _one_thread_each()
     from app.cli import batch
     from app.cli.recordings import find
 
     with _wrong_use():
-        roles = _roles(channels)
+        described = _described(channels, encoding, sample_rate, raw_channels)
         found = find(recordings)
-    with closing(batch.measure_all(found.recordings, roles, _processes(jobs))) as outcomes:
-        done = _followed(outcomes, len(found.recordings), as_json=as_json)
+    done = _followed(
+        lambda manner: batch.measure_all(found.recordings, described, manner),
+        found.recordings,
+        described,
+        _processes(jobs),
+        as_json=as_json,
+    )
     _conclude(done, _measured_table, as_json=as_json)
+
+
+def _one_thread_each() -> None:
+    """Keep numpy from starting threads: read when it is first imported, so called before anything of the engine is."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
 
 
 @contextmanager
@@ -139,35 +183,54 @@ def _roles(channels: str | None) -> tuple[str, ...]:
     return roles
 
 
-def _resolved(
-    chain_file: Path | None, chain: str | None, renditions: tuple[str, ...], *, named_roles: bool
-) -> ResolvedChain:
+def _described(
+    channels: str | None, encoding: Any, sample_rate: int | None, raw_channels: int | None
+) -> Described:
+    from app.cli.batch import Described
+    from app.cli.recordings import WrongUseError
+    from dsp import Encoding
+
+    if encoding is None and (sample_rate or raw_channels):
+        raise WrongUseError(
+            "--sample-rate and --raw-channels are for files without a header: say what they hold with --encoding."
+        )
+    headerless: Encoding | None = None
+    if encoding is not None:
+        usual_hz = 16000 if encoding == "g722" else 8000
+        headerless = Encoding(encoding, sample_rate_hz=sample_rate or usual_hz, channels=raw_channels or 1)
+    return Described(_roles(channels), headerless)
+
+
+def _chains(chain_file: Path | None) -> ChainFile:
     from app.cli.recordings import WrongUseError, shown
     from dsp import load_chain_file, shipped_chain_file
 
     if chain_file is None:
-        chains = shipped_chain_file()
-    else:
-        try:
-            text = chain_file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise WrongUseError(f"The chain file {shown(chain_file)} cannot be read: {error}.") from error
-        chains = load_chain_file(text, origin=shown(chain_file))
-    return chains.resolve(chain=chain, named_roles=named_roles).only(renditions)
+        return shipped_chain_file()
+    try:
+        text = chain_file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise WrongUseError(f"The chain file {shown(chain_file)} cannot be read: {error}.") from error
+    return load_chain_file(text, origin=shown(chain_file))
 
 
-def _in_format_of(out: str, chain: ResolvedChain, found: Any) -> ResolvedChain:
-    """Take the format from the output's name, where a single file is named: a .wav must hold a WAV."""
+def _in_format_of(out: str, chain: ResolvedChain, names: tuple[str, ...], found: Found) -> ResolvedChain:
+    """Take the format from the output's name, where a single file is named: a .wav must hold a WAV.
+
+    It is another chain then, with another digest, though it keeps its name.
+    """
     from app.cli.recordings import format_of, out_is_file
 
-    if len(chain.renditions) > 1 or not out_is_file(found, out, 1):
+    if len(names) > 1 or not out_is_file(found, out, 1):
         return chain
     asked = format_of(Path(out))
-    if asked in (None, chain.renditions[0].format):
+    if asked is None:
         return chain
-    told = chain.to_json()
-    told["renditions"][0]["format"] = asked
-    return type(chain).from_json(told)
+    told = {key: value for key, value in chain.to_json().items() if key != "digest"}
+    for rendition in told["renditions"]:
+        if rendition["name"] in names:
+            rendition["format"] = asked
+    return type(chain).model_validate(told)
 
 
 def _processes(jobs: int | None) -> int:
@@ -175,44 +238,61 @@ def _processes(jobs: int | None) -> int:
     return jobs or len(os.sched_getaffinity(0))
 
 
-def _followed(outcomes: Iterable[Outcome], count: int, *, as_json: bool) -> list[Outcome]:
-    """Report on each recording as it is done: progress, warnings and errors on standard error, reports as JSON."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-    from rich.text import Text
+def _followed(
+    begin: Callable[[Manner], Generator[Outcome, None, None]],
+    recordings: Sequence[Path],
+    described: Described,
+    processes: int,
+    *,
+    as_json: bool,
+) -> list[Outcome]:
+    """Work, and report on each recording: progress, warnings and errors on standard error, reports as JSON."""
+    from app.cli import batch, progress
 
+    # Lines on the same terminal would run into the bar.
+    shown_on = sys.stderr.isatty() and not (as_json and sys.stdout.isatty())
+    several = min(processes, len(recordings)) > 1
+    durations_s = batch.probed_durations_s(recordings, described) if shown_on or several else ()
+    pace = progress.Pace(durations_s)
+    done = []
+    with progress.bar(pace, shown=shown_on) as moved:
+
+        def ended(index: int, outcome: Outcome) -> None:
+            report = outcome.report
+            pace.ended(index, None if report is None else report["input"]["duration_s"])
+            moved()
+
+        def moved_within(index: int, share: float) -> None:
+            pace.moved(index, share)
+            moved()
+
+        with closing(begin(batch.Manner(processes, durations_s, ended, moved_within))) as outcomes:
+            for outcome in outcomes:
+                _tell(outcome, as_json=as_json)
+                done.append(outcome)
+    return done
+
+
+def _tell(outcome: Outcome, *, as_json: bool) -> None:
     from app.cli.recordings import shown
 
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    # Lines on the same terminal would run into the bar.
-    quiet = not console.is_terminal or (as_json and sys.stdout.isatty())
-    done = []
-    with Progress(
-        *columns, console=console, transient=True, disable=quiet, redirect_stdout=False, redirect_stderr=False
-    ) as progress:
-        bar = progress.add_task("recordings", total=count)
-        for outcome in outcomes:
-            name = shown(outcome.recording)
-            if outcome.error is not None:
-                console.print(Text(f"{name}: {outcome.error}", style="red"))
-            elif outcome.report is not None:
-                for warning in outcome.report["warnings"]:
-                    where = "" if warning["channel"] is None else f", channel {warning['channel']}"
-                    console.print(Text(f"{name}{where}: {warning['message']}", style="yellow"))
-                if as_json:
-                    typer.echo(json.dumps(outcome.report, allow_nan=False))
-            progress.advance(bar)
-            done.append(outcome)
-    return done
+    name = shown(outcome.recording)
+    if outcome.error is not None:
+        _say(f"{name}: {outcome.error}", colour=typer.colors.RED)
+    elif outcome.report is not None:
+        for warning in outcome.report["warnings"]:
+            where = "" if warning["channel"] is None else f", channel {warning['channel']}"
+            _say(f"{name}{where}: {warning['message']}", colour=typer.colors.YELLOW)
+        if as_json:
+            typer.echo(json.dumps(outcome.report, allow_nan=False))
 
 
 def _conclude(done: list[Outcome], table: Callable[[list[dict[str, Any]]], Table], *, as_json: bool) -> None:
     """Print the table, and end with what the exit code says."""
-    from rich.console import Console
-
     reports = [outcome.report for outcome in done if outcome.report is not None]
     if reports and not as_json:
+        from rich.console import Console
+
         # Where nobody looks, nothing is to be broken over lines.
         width = None if sys.stdout.isatty() else _WIDE
         Console(highlight=False, width=width).print(table(reports))
@@ -298,5 +378,5 @@ def _noise_floor(measured: dict[str, Any]) -> str:
     return _number(max((floor for floor in floors if floor is not None), default=None))
 
 
-def _say(text: str) -> None:
-    typer.echo(text, err=True)
+def _say(text: str, colour: str | None = None) -> None:
+    typer.secho(text, err=True, fg=colour)

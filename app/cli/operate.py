@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,6 +43,8 @@ def worker() -> None:
 
 def migrate() -> None:
     """Bring the database to this build's schema."""
+    import asyncio
+
     from app import migrate as migrations
     from app.parts import database_address
     from app.postgres.pool import translated
@@ -64,6 +65,8 @@ def migrate() -> None:
 
 def topics() -> None:
     """Create the missing topics."""
+    import asyncio
+
     from app import kafka
     from app.settings import Settings
 
@@ -79,6 +82,8 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
     """Check each part and say what to do."""
+    import asyncio
+
     from app.settings import Settings
 
     settings = Settings()

@@ -7,22 +7,15 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
+
+from app.recording_names import is_recording
+from dsp.chain import Format
 
 if TYPE_CHECKING:
     from dsp import ResolvedChain
 
-# fmt: off
-SUFFIXES: Final = frozenset({
-    ".aac", ".aif", ".aiff", ".alaw", ".amr", ".au", ".awb", ".caf", ".flac",
-    ".gsm", ".m4a", ".mka", ".mp3", ".mp4", ".oga", ".ogg", ".opus", ".rf64",
-    ".sln", ".spx", ".ulaw", ".w64", ".wav", ".wave", ".wav49", ".webm", ".wma",
-})
-# fmt: on
-"""Names of recordings in a folder end in these, also where the contents may turn out not to be taken: a recording that
-was left out without a word would be missed too late."""
-
-WRITTEN: Final = ("flac", "wav")
+WRITTEN: Final = get_args(Format)
 """Formats that are written, which are also their suffixes."""
 
 _MOST_SPLIT_FILES: Final = 8
@@ -69,7 +62,7 @@ def find(named: Sequence[str]) -> Found:
 def _expanded(name: str) -> list[Path]:
     path = Path(name)
     if path.is_dir():
-        inside = sorted(item for item in path.iterdir() if _is_recording(item))
+        inside = sorted(item for item in path.iterdir() if is_recording(item))
         if not inside:
             raise WrongUseError(
                 f"No recording lies in the folder {shown(path)} (folders inside it are not searched)."
@@ -83,10 +76,6 @@ def _expanded(name: str) -> list[Path]:
     if not files:
         raise WrongUseError(f"No file matches {shown(path)}.")
     return files
-
-
-def _is_recording(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def out_is_file(found: Found, out: str, renditions: int) -> bool:
@@ -104,7 +93,9 @@ def format_of(out: Path) -> str | None:
     """
     suffix = out.suffix.lower().removeprefix(".")
     if suffix and suffix not in WRITTEN:
-        raise WrongUseError(f"{shown(out)}: {out.suffix} is not written; name the output .flac or .wav.")
+        raise WrongUseError(
+            f"{shown(out)}: {out.suffix} is not written; name the output .{', .'.join(WRITTEN[:-1])} or .{WRITTEN[-1]}."
+        )
     return suffix or None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 import time
@@ -49,6 +48,8 @@ def submit(
     wait: Annotated[bool, typer.Option("--wait", help="Wait until every call has ended.")] = False,
 ) -> None:
     """Publish call.recorded for files or addresses; a file is first put into the recordings' bucket."""
+    import asyncio
+
     from app.settings import Settings
     from app.submit import submit_recordings
 
@@ -126,6 +127,8 @@ def _reader(pool: asyncpg.Pool[asyncpg.Record]) -> StatusReader:
 
 
 def _ask(work: Callable[[asyncpg.Pool[asyncpg.Record]], Awaitable[T]]) -> T:
+    import asyncio
+
     async def run() -> T:
         from app.postgres.pool import open_pool, translated
         from app.settings import Settings
@@ -140,6 +143,8 @@ def _ask(work: Callable[[asyncpg.Pool[asyncpg.Record]], Awaitable[T]]) -> T:
 
 async def _wait(settings: Settings, call_ids: list[str], tenant: str, since: datetime) -> bool:
     """Wait until what was published after ``since`` has ended, saying how each did; whether all were cleaned."""
+    import asyncio
+
     from agents.status import ENDED, CallStatus
     from app.postgres.pool import open_pool, translated
     from app.postgres.status import StatusReader

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -129,6 +128,8 @@ async def _demo(
 
 async def _cleaned(service: EmbeddedService, calls: list[DemoCall], console: Console) -> int:
     """Send the calls through and print the table; answers the exit status. Raises DemoError."""
+    import asyncio
+
     from app.demo import DemoError, link_outputs, print_results, send_and_follow
 
     settings = service.settings()
@@ -185,6 +186,8 @@ def _print_places(service: EmbeddedService, env_file: Path | None, console: Cons
 
 async def _interruptible(work: Callable[[_Run], Coroutine[Any, Any, int]], service: EmbeddedService) -> int:
     """Do the work until it is done or a signal says to stop; a second signal ends the worker at once."""
+    import asyncio
+
     run = _Run()
     stopping = False
     task = asyncio.ensure_future(work(run))
@@ -210,6 +213,8 @@ async def _interruptible(work: Callable[[_Run], Coroutine[Any, Any, int]], servi
 
 def _end(coming: Coroutine[Any, Any, int]) -> None:
     """Run to the end and exit; what went wrong is told in words."""
+    import asyncio
+
     from app.demo import DemoError
     from app.embedded import EmbeddedError
 

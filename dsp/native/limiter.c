@@ -57,6 +57,13 @@ static inline __attribute__((always_inline)) void hold_down(struct limiter *l, s
     }
 }
 
+/* What to take of the gain where it has to become `gain` at most. A gain that moves shifts the peaks between samples,
+ * the more the deeper it falls: on noise 30 dB over the threshold by 0.2 dB. So much is held in hand. */
+static inline __attribute__((always_inline)) float depth(float gain) {
+    float fall = 1.0f - gain, squared = fall * fall;
+    return 1.0f - gain * (1.0f - 0.025f * squared * squared);
+}
+
 static inline __attribute__((always_inline)) void scan(struct limiter *l, size_t until) {
     for (size_t at = l->scanned; at < until; at += LANES) {
         size_t end = until - at < LANES ? until - at : LANES;
@@ -75,7 +82,7 @@ static inline __attribute__((always_inline)) void scan(struct limiter *l, size_t
         }
         for (size_t i = 0; i < end; i++)
             if (peaks[i] > l->threshold)
-                hold_down(l, at + i, 1.0f - l->threshold / peaks[i]);
+                hold_down(l, at + i, depth(l->threshold / peaks[i]));
     }
     l->scanned = until;
 }

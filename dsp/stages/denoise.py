@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal, Self, get_args
 
-from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from dsp.passing import through
-from dsp.report import DenoiseOutcome
+from dsp.report import DenoiseOutcome, ReportWarning
 from dsp.spectral_gate import NoiseFrames, SpectralGate
 from dsp.speech import SpeechLevels, speech_levels
 from dsp.stages.base import Context, Stage, not_known
@@ -17,11 +17,9 @@ from dsp.streams import Filter
 
 Method = Literal["auto", "rnnoise", "omlsa", "logmmse", "spectral_gate", "afftdn", "none"]
 
-# A channel is clean where its speech lies this far above its noise: denoising then only takes from the speech.
-CLEAN_SNR_DB: Final = 35.0
+_MIX: Final = {"rnnoise": 0.2, "auto": 0.1}
 _NO_NOISE: Final = "no noise between the speech"
 _NO_SPEECH: Final = "no speech found"
-_WITH_MIX: Final = ("auto", "rnnoise")
 
 
 def auto_method(levels: SpeechLevels) -> tuple[Literal["rnnoise", "none"], str]:
@@ -34,8 +32,8 @@ def auto_method(levels: SpeechLevels) -> tuple[Literal["rnnoise", "none"], str]:
     if levels.noise_dbfs is None:
         return "none", _NO_NOISE
     if levels.snr_db is None:
-        return "rnnoise", _NO_SPEECH
-    if levels.snr_db >= CLEAN_SNR_DB:
+        return "none", _NO_SPEECH
+    if levels.is_clean:
         return "none", f"snr {levels.snr_db:.1f} dB: clean enough"
     return "rnnoise", f"snr {levels.snr_db:.1f} dB"
 
@@ -44,14 +42,16 @@ class Denoise(Stage):
     """Lower the noise of each channel; one without noise passes bit for bit."""
 
     name: ClassVar[str] = "denoise"
+    added: ClassVar[frozenset[str]] = frozenset({"mix"})
 
     method: Method = "auto"
     """``auto``: by each channel's measured noise, ``rnnoise`` or ``none``; ``rnnoise``: a recurrent network (RNNoise
     0.2); ``omlsa``: OM-LSA gain over tracked noise, the fastest; ``logmmse``: log-spectral amplitude gain;
     ``spectral_gate``: stationary spectral gating by noisereduce, 0.8 of the noise; ``afftdn``: FFmpeg's denoiser;
     ``none``."""
-    mix: Annotated[float, Field(ge=0.0, le=1.0)] = 0.2
-    """Share of the original that is kept, 0 to 1, where ``rnnoise`` is used; another method takes none."""
+    mix: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    """Share of the original that is kept, 0 to 1, where ``rnnoise`` is used; another method takes none. Left out: 0.2,
+    with ``auto``, which leaves good channels alone, 0.1."""
 
     @field_validator("method", mode="before")
     @classmethod
@@ -60,23 +60,24 @@ class Denoise(Stage):
             raise not_known("method", method, get_args(Method))
         return method
 
+    @model_validator(mode="before")
+    @classmethod
+    def _mix_of_the_method(cls, told: Any) -> Any:
+        """Spell the method's own mix out: a chain that names it is the same chain."""
+        if isinstance(told, dict) and told.get("mix") is None:
+            method = told.get("method", "auto")
+            return {**told, "mix": _MIX.get(method)} if isinstance(method, str) and method in _MIX else told
+        return told
+
     @model_validator(mode="after")
     def _mix_is_used(self) -> Self:
-        if self.method not in _WITH_MIX and "mix" in self.model_fields_set:
+        if self.method not in _MIX and self.mix is not None:
             raise PydanticCustomError(
                 "mix_not_used",
                 "`mix` belongs to the methods `auto` and `rnnoise`; `{method}` has none",
                 {"method": self.method, "at": ("mix",)},
             )
         return self
-
-    @model_serializer(mode="wrap")
-    def _without_unused_mix(self, told: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # What decides nothing is in no digest.
-        fields: dict[str, Any] = told(self)
-        if self.method not in _WITH_MIX:
-            del fields["mix"]
-        return fields
 
     def open(self, context: Context) -> Filter:
         """Decide for each channel, and begin with those that are denoised."""
@@ -123,7 +124,23 @@ class Denoise(Stage):
         if self.method == "afftdn":
             from dsp.afftdn import Afftdn  # noqa: PLC0415
 
-            return Afftdn(rate_hz, len(chosen))
-        from dsp.rnnoise import RnNoise  # noqa: PLC0415
+            levels = [speech_levels(context.decisions[index]) for index in chosen]
+            return Afftdn(rate_hz, [found.noise_dbfs or 0.0 for found in levels])
+        return self._rnnoise(len(chosen), context)
 
-        return RnNoise(rate_hz, len(chosen), mix=self.mix)
+    def _rnnoise(self, channels: int, context: Context) -> Filter:
+        from dsp.rnnoise import RnNoise, RnNoiseUnavailable  # noqa: PLC0415
+
+        rate_hz = context.audio.sample_rate_hz
+        assert self.mix is not None  # noqa: S101  (of these methods it is known)
+        try:
+            return RnNoise(rate_hz, channels, mix=self.mix)
+        except RnNoiseUnavailable as why:
+            from dsp.rnnoise_library import LibraryRnNoise  # noqa: PLC0415
+
+            library = LibraryRnNoise(rate_hz, channels, mix=self.mix)
+            message = (
+                f"RNNoise runs in its library's own loop, slower and not to the same bit, because: {why}"
+            )
+            context.warnings.append(ReportWarning(code="denoiser_fallback", message=message))
+            return library

@@ -29,7 +29,7 @@ class NormalizeLoudness(Stage):
         from dsp.levelling import levelled  # noqa: PLC0415  (who reads a chain need not load the kernels)
 
         through, warnings = levelled(
-            context.audio, context.energies, linked=context.linked, normalize=self, limit=None
+            context.audio, context.energies, noisy=(), linked=context.linked, normalize=self, limit=None
         )
         context.warnings += warnings
         return through

@@ -20,13 +20,14 @@ import soundfile
 import dsp
 from agents.errors import CallError, Outage
 from app.executor import ProcessDspExecutor
+from app.settings import Settings
 from tests.support.waiting import until
 from tests.support.work import CHAINS
 
 # One event loop for the file: the processes, which take a second each to start, belong to it.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-MEMORY_BYTES = 6 * 2**30
+MEMORY_BYTES = Settings.model_fields["dsp_memory_bytes"].default
 CHAIN = CHAINS.resolve()
 LIMITS = dsp.Limits(max_duration_s=3600.0)
 

@@ -21,7 +21,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from app.cli import batch, files
-from app.cli.batch import Outcome
+from app.cli.batch import Manner, Outcome
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RATE_HZ = 8000
@@ -111,6 +111,36 @@ def test_a_name_in_wav_holds_a_wav_of_the_same_samples(calls: Path, tmp_path: Pa
     np.testing.assert_array_equal(as_wav, as_flac)
 
 
+def test_another_format_is_another_chain(calls: Path, tmp_path: Path) -> None:
+    """The digest promises bytes: those of a WAV are not those of the FLAC that the chain file asks for."""
+
+    def digest(out: str, *options: str) -> str:
+        (report,) = _documents(_run("clean", calls / "parcel.wav", "-o", tmp_path / out, "--json", *options))
+        assert report["chain"]["name"] == "mine"
+        return str(report["chain"]["digest"])
+
+    chains = {}
+    for file_format in ("flac", "wav"):
+        chains[file_format] = tmp_path / f"{file_format}.yaml"
+        chains[file_format].write_text(
+            "{version: 1, chains: {mine: {stages: [normalize], renditions: {listen: {format: FORMAT}}}}}".replace(
+                "FORMAT", file_format
+            )
+        )
+    asked = digest("a.wav", "--chain-file", str(chains["flac"]))
+    assert asked == digest("b.wav", "--chain-file", str(chains["wav"]))
+    assert asked != digest("c.flac", "--chain-file", str(chains["flac"]))
+
+
+def test_files_without_a_header_are_read_as_they_are_said_to_be(calls: Path, tmp_path: Path) -> None:
+    samples, _ = soundfile.read(calls / "parcel.wav", dtype="int16")
+    (tmp_path / "call.sln").write_bytes(samples.tobytes())
+    described = ["--encoding", "slin", "--sample-rate", RATE_HZ, "--raw-channels", 2]
+    headerless = _run("measure", tmp_path / "call.sln", "--json", *described)
+    with_header = _run("measure", calls / "parcel.wav", "--json")
+    assert _documents(headerless)[0]["before"] == _documents(with_header)[0]["before"]
+
+
 @pytest.mark.parametrize("named", ["folder", "pattern", "files"])
 def test_a_folder_a_pattern_and_many_files_give_a_folder(calls: Path, tmp_path: Path, named: str) -> None:
     recordings = {"folder": [calls], "pattern": [calls / "*.wav"], "files": sorted(calls.iterdir())}[named]
@@ -189,19 +219,27 @@ def test_processes_give_the_same_bytes_and_one_bad_recording_stops_none(calls: P
 
 
 def test_roles_let_each_party_be_levelled_alone(tmp_path: Path) -> None:
-    def cleaned(*options: str) -> tuple[list[str | None], float]:
-        result = _run("clean", EXAMPLES / "invoice.wav", "-o", tmp_path / "x.flac", "--json", *options)
-        (report,) = _documents(result)
-        found = report["renditions"][0]["after"]["channels"]
-        apart_lu = abs(found[0]["integrated_lufs"] - found[1]["integrated_lufs"])
-        return [channel["role"] for channel in found], apart_lu
+    chain_file = tmp_path / "chains.yaml"
+    chain_file.write_text("{version: 1, chains: {level: {stages: [{normalize: {target_lufs: -28}}]}}}")
 
-    roles, apart_lu = cleaned("--channels", "agent, customer")
+    def apart_lu(measured: dict[str, Any]) -> float:
+        first, second = (channel["integrated_lufs"] for channel in measured["channels"])
+        return float(first - second)
+
+    def cleaned(*options: str) -> tuple[list[str | None], float, float]:
+        result = _run("clean", EXAMPLES / "invoice.wav", "-o", tmp_path / "x.flac", "--json", *options,
+                      "--chain-file", chain_file)  # fmt: skip
+        (report,) = _documents(result)
+        after = report["renditions"][0]["after"]
+        return [channel["role"] for channel in after["channels"]], apart_lu(report["before"]), apart_lu(after)
+
+    roles, _, after_lu = cleaned("--channels", "agent, customer")
     assert roles == ["agent", "customer"]
-    assert apart_lu < 0.5
-    roles, apart_lu = cleaned()
+    assert after_lu == pytest.approx(0.0, abs=0.1)
+    roles, before_lu, after_lu = cleaned()
     assert roles == [None, None]
-    assert apart_lu > 3.0
+    assert abs(before_lu) > 2.0
+    assert after_lu == pytest.approx(before_lu, abs=0.1)
 
 
 def test_the_table_names_every_output(calls: Path, tmp_path: Path) -> None:
@@ -244,6 +282,8 @@ def test_two_recordings_of_one_stem_are_not_put_into_one_folder(calls: Path, tmp
         (["--chain", "telefony"], "telephony"),
         (["--jobs", "0"], "--jobs"),
         (["--channels", "Agent 7"], "not a role"),
+        (["--sample-rate", "16000"], "--encoding"),
+        (["--encoding", "opus"], "slin"),
         (["--chain-file", "/nowhere.yaml"], "/nowhere.yaml"),
     ],
 )
@@ -268,7 +308,7 @@ def test_a_wrong_chain_file_is_told_with_the_line_and_the_right_name(calls: Path
     assert "normalize" in result.stderr
 
 
-@pytest.mark.parametrize("out", ["quiet.mp3", "calls/parcel.wav/x.flac"])
+@pytest.mark.parametrize("out", ["quiet.aiff", "calls/parcel.wav/x.flac"])
 def test_an_output_that_cannot_be_is_refused(calls: Path, tmp_path: Path, out: str) -> None:
     result = _run("clean", calls / "router.wav", "-o", tmp_path / out)
     assert result.exit_code in {1, 2}
@@ -326,11 +366,43 @@ def _dies(recording: Path) -> Outcome:
 
 def test_a_process_that_dies_costs_one_recording() -> None:
     tasks = [partial(_dies if index in {1, 4} else _reports, Path(str(index))) for index in range(6)]
-    outcomes = list(batch.run(tasks, 2))
+    outcomes = list(batch.run(tasks, Manner(2)))
     assert [outcome.recording.name for outcome in outcomes] == list("012345")
     assert [index for index, outcome in enumerate(outcomes) if outcome.error] == [1, 4]
     assert "memory" in (outcomes[1].error or "")
     assert all(outcome.report for outcome in outcomes if not outcome.error)
+
+
+def _hangs(recording: Path) -> Outcome:
+    time.sleep(600)
+    return Outcome(recording)
+
+
+def test_a_process_that_hangs_costs_one_recording(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "_PATIENCE_S", 8.0)
+    tasks = [partial(_hangs if index == 0 else _reports, Path(str(index))) for index in range(4)]
+    outcomes = list(batch.run(tasks, Manner(2, durations_s=[0.5] * 4)))
+    assert [bool(outcome.error) for outcome in outcomes] == [True, False, False, False]
+    assert "hang" in (outcomes[0].error or "")
+
+
+def test_each_recording_is_told_of_as_soon_as_it_has_ended_and_given_in_its_turn() -> None:
+    told: list[int] = []
+    tasks = [partial(_after_a_moment if index == 0 else _reports, Path(str(index))) for index in range(4)]
+    outcomes = batch.run(tasks, Manner(2, ended=lambda index, _: told.append(index)))
+    assert [outcome.recording.name for outcome in outcomes] == list("0123")
+    assert sorted(told) == [0, 1, 2, 3]
+    assert told[-1] == 0
+
+
+def _after_a_moment(recording: Path) -> Outcome:
+    time.sleep(2.0)
+    return Outcome(recording)
+
+
+def test_one_recording_needs_no_other_process() -> None:
+    (outcome,) = batch.run([partial(_reports, Path("0"))], Manner(8))
+    assert outcome.report == {"by": os.getpid()}
 
 
 Start = Callable[[Path, Path, int], subprocess.Popen[str]]
@@ -376,7 +448,7 @@ def test_stopping_leaves_nothing_half_done(
     out = tmp_path / "out"
     process = start(long_calls, out, jobs)
     workers = _workers(process)
-    assert workers
+    assert bool(workers) is (jobs > 1)
     if number == signal.SIGINT:
         os.killpg(process.pid, number)  # Ctrl-C reaches the whole group
     else:
@@ -401,17 +473,41 @@ def test_killed_it_leaves_no_process_and_no_visible_output(
     assert [name for name in _names(out) if not name.startswith(".")] == []
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_folder_is_cleaned_and_the_program_ends_without_a_word_of_its_own(
+    calls: Path, tmp_path: Path, jobs: int
+) -> None:
+    command = [
+        sys.executable,
+        "-c",
+        _PROGRAM,
+        "clean",
+        str(calls),
+        "-o",
+        str(tmp_path / "out"),
+        "--jobs",
+        str(jobs),
+    ]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603 - this program
+    assert ran.returncode == 0
+    warnings = ran.stderr.splitlines()
+    assert all(warning.startswith(f"{calls}/") for warning in warnings), ran.stderr
+    assert _names(tmp_path / "out") == ["breakdown.flac", "parcel.flac", "router.flac"]
+
+
 def test_no_service_is_looked_for(calls: Path) -> None:
-    """The commands on files start quickly: nothing of the broker, the database or the store is imported."""
+    """The commands on files start quickly: what they do not need is not imported."""
     program = f"""
 import sys, typer
 from typer.testing import CliRunner
 from app.cli import files
 cli = typer.Typer()
 files.register(cli)
-result = CliRunner().invoke(cli, ["measure", {str(calls / "parcel.wav")!r}])
+result = CliRunner().invoke(cli, ["clean", {str(calls / "parcel.wav")!r}, "-o", {str(calls / "x.wav")!r}, "--json"])
 assert result.exit_code == 0, result.output
-print(*sorted({{"aiohttp", "aiokafka", "asyncpg", "faust", "httpx", "minio", "sqlalchemy"}} & sys.modules.keys()))
+heavy = {{"aiohttp", "aiokafka", "asyncpg", "faust", "httpx", "minio", "sqlalchemy"}}
+slow = {{"asyncio", "av", "multiprocessing", "noisereduce", "rich", "schemas", "scipy"}}
+print(*sorted((heavy | slow) & sys.modules.keys()))
 """
     ran = subprocess.run(  # noqa: S603 - this very program
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

@@ -167,6 +167,12 @@ def test_the_image_takes_nothing_that_the_ignore_file_keeps_out() -> None:
     assert all((_REPOSITORY / source).exists() for source in copied)
 
 
+def test_the_image_at_the_end_has_no_compiler() -> None:
+    build, end = re.split(r"^FROM ", (_REPOSITORY / "Dockerfile").read_text(), flags=re.MULTILINE)[1:]
+    assert " gcc " in build
+    assert not re.search(r"gcc|apt-get|ziglang", end)
+
+
 def test_the_images_bytecode_is_compiled_beforehand() -> None:
     dockerfile = (_REPOSITORY / "Dockerfile").read_text()
     assert "-m compileall" in dockerfile
@@ -213,7 +219,7 @@ def test_hooks_run_programs_of_the_environment_and_verbs_of_the_makefile() -> No
                 assert (_BIN / Path(program).name).exists()
 
 
-@pytest.mark.parametrize("name", ["runtime", "embedded", "dev"])
+@pytest.mark.parametrize("name", ["runtime", "embedded", "dev", "compiler"])
 def test_requirements_are_exact_hashed_and_name_no_index(name: str) -> None:
     text = (_REPOSITORY / f"requirements/{name}.txt").read_text()
     assert "://" not in text

@@ -224,6 +224,15 @@ async def test_an_outcome_is_written_when_the_database_is_back(
     assert len(await bench.clean()) == 4
 
 
+async def test_a_call_waits_for_room_on_the_scratch_disk_and_is_not_fetched_again(bench: Bench) -> None:
+    bench.executor.errors["clean"] = [Outage("scratch disk", "No space left on device")] * 2
+
+    assert await bench.clean() == ["finish"]
+
+    assert len(bench.fetcher.asked) == 1
+    assert len(bench.executor.asked) == 3
+
+
 @pytest.mark.parametrize("error", [Outage("Postgres", "no answer"), RuntimeError("a fault of ours")])
 @pytest.mark.parametrize("errors", [[BROKEN], [REFUSED]], ids=["retry", "fail"])
 async def test_an_outcome_that_cannot_be_written_is_left_to_the_lease(

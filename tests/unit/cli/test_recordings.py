@@ -98,8 +98,16 @@ def test_the_suffix_of_an_output_asks_for_its_format(name: str, wanted: str | No
 
 
 def test_a_format_that_is_not_written_is_refused_with_those_that_are() -> None:
-    with pytest.raises(WrongUseError, match=r"\.mp3 is not written; name the output \.flac or \.wav"):
-        format_of(Path("quiet.mp3"))
+    with pytest.raises(WrongUseError, match=r"\.aiff is not written; name the output \.flac.* or \.\w+\."):
+        format_of(Path("quiet.aiff"))
+
+
+def test_what_a_folder_holds_is_known_by_its_name_in_any_case(tmp_path: Path) -> None:
+    for name in ("a.wav", "b.MP3", "c.amr", "d.m4a", "notes.txt", ".hidden.wav", "e.wav49"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder.wav").mkdir()
+    found = [path.name for path in find([str(tmp_path)]).recordings]
+    assert found == ["a.wav", "b.MP3", "c.amr", "d.m4a", "e.wav49"]
 
 
 @pytest.mark.parametrize(

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from dsp.audio import Samples
+from dsp.audio import AudioBuffer, Samples
 from dsp.spectral_gate import NoiseFrames, SpectralGate, segments
-from dsp.speech import Decision, decide
+from dsp.speech import Decision
 from tests.support.recordings import TelephoneCall
-from tests.support.stage_runs import MemoryAudio, passed, rms_db
+from tests.support.sounds import rms_db
+from tests.support.streams import context_of, through
 
 RATE_HZ = 8_000
+
+
+def _decided(channel: Samples, rate_hz: int) -> Decision:
+    return context_of(channel[:, None], rate_hz).decisions[0]
 
 
 def _speech(seconds: float, seed: int = 2) -> Samples:
     """One party without the noise under it: words with digital silence between them."""
     samples = TelephoneCall(call_id="c", seed=seed, frames=round(seconds * RATE_HZ)).samples()[:, 0]
     speech: Samples = np.where(
-        decide(samples, RATE_HZ).speech.repeat(160)[: samples.size], samples, 0.0
+        _decided(samples, RATE_HZ).speech.repeat(160)[: samples.size], samples, 0.0
     ).astype(np.float32)
     return speech
 
@@ -39,16 +43,16 @@ def _noise_where(seconds: list[tuple[float, float]], frames: int, rate_hz: int =
     noise = np.zeros(frames // size, dtype=np.bool_)
     for start_s, end_s in seconds:
         noise[round(start_s * 50) : round(end_s * 50)] = True
-    return Decision(np.ones(noise.size), np.zeros_like(noise), noise, size)
+    return Decision(np.ones(noise.size, dtype=np.float32), np.zeros_like(noise), noise, size)
 
 
 def _gated(
     channel: Samples, decision: Decision | None = None, rate_hz: int = RATE_HZ, block_frames: int = 4_096
 ) -> Samples:
-    audio = MemoryAudio(channel[:, None], rate_hz)
-    noise = NoiseFrames(decision or decide(channel, rate_hz), audio)
+    audio = AudioBuffer(channel[:, None], rate_hz)
+    noise = NoiseFrames(decision or _decided(channel, rate_hz), audio)
     assert noise.learnable[0]
-    out = passed(audio.samples, SpectralGate(audio, [0], [noise]), block_frames)
+    out = through(SpectralGate(audio, [0], [noise]), audio.samples, block_frames)
     assert out.shape == (channel.size, 1)
     assert out.dtype == np.float32
     return out[:, 0]
@@ -70,7 +74,7 @@ def test_noise_between_the_words_goes_down_and_stays_noise() -> None:
     """Not all of it: 0.8 of its amplitude at most, so that what is left sounds like the line."""
     speech = _speech(20.0)
     noisy = speech + _noise(speech.size, -45.0)
-    noise = decide(noisy, RATE_HZ).noise.repeat(160)
+    noise = _decided(noisy, RATE_HZ).noise.repeat(160)
     lowered_db = rms_db(_gated(noisy)[: noise.size][noise]) - rms_db(noisy[: noise.size][noise])
     assert -14.0 < lowered_db < -7.0
 
@@ -118,10 +122,10 @@ def test_the_cut_into_the_smallest_blocks_changes_no_bit(block_frames: int) -> N
 def test_a_minute_is_given_when_it_is_whole() -> None:
     """Memory stays flat: no more than a minute waits."""
     noise = _noise(200 * RATE_HZ, -30.0)
-    audio = MemoryAudio(noise[:, None])
-    gate = SpectralGate(audio, [0], [NoiseFrames(decide(noise, RATE_HZ), audio)])
+    audio = AudioBuffer(noise[:, None], RATE_HZ)
+    gate = SpectralGate(audio, [0], [NoiseFrames(_decided(noise, RATE_HZ), audio)])
     waiting, most = 0, 0
-    for block in audio.blocks():
+    for block in audio.blocks(4_096):
         waiting += len(block) - len(gate.push(block))
         most = max(most, waiting)
     assert waiting == 0
@@ -158,39 +162,39 @@ def test_a_minute_without_noise_of_its_own_is_gated_by_that_of_others(
     """Also the minutes before the first that has any; and the report says so."""
     noise = _noise(180 * RATE_HZ, -40.0)
     decision = _noise_where(where_s, noise.size)
-    assert NoiseFrames(decision, MemoryAudio(noise[:, None])).learnable == (True, said)
+    assert NoiseFrames(decision, AudioBuffer(noise[:, None], RATE_HZ)).learnable == (True, said)
     gated = _gated(noise, decision)
     for minute in range(3):
         part = slice(minute * 60 * RATE_HZ, (minute + 1) * 60 * RATE_HZ)
         assert -14.0 < rms_db(gated[part]) - rms_db(noise[part]) < -7.0
 
 
-@dataclass(frozen=True, eq=False)
-class _Watched(MemoryAudio):
+class _Watched(AudioBuffer):
     """Counts what is read ahead."""
 
-    read: list[int] = field(default_factory=list)
+    frames_read = 0
 
-    def blocks(self) -> Iterator[Samples]:
-        for block in super().blocks():
-            self.read.append(len(block))
-            yield block
+    def read(self, channels: Sequence[int], start: int, frames: int) -> Samples:
+        type(self).frames_read += frames
+        return super().read(channels, start, frames)
 
 
-def test_a_recording_is_read_ahead_only_where_it_begins_without_noise() -> None:
-    noise = _noise(180 * RATE_HZ, -40.0)
-    for where_s, expected_s in (((5.0, 6.0), 0), ((65.0, 66.0), 120)):
-        audio = _Watched(noise[:, None])
-        decision = _noise_where([where_s], noise.size)
-        SpectralGate(audio, [0], [NoiseFrames(decision, audio)])
-        assert sum(audio.read) == pytest.approx(expected_s * RATE_HZ, abs=audio.block_frames)
+@pytest.mark.parametrize(("where_s", "expected_s"), [((5.0, 6.0), 0), ((65.0, 66.0), 60)])
+def test_a_recording_is_read_ahead_only_where_it_begins_without_noise(
+    where_s: tuple[float, float], expected_s: int
+) -> None:
+    """And no more of it than the first minute with noise."""
+    _Watched.frames_read = 0
+    audio = _Watched(_noise(180 * RATE_HZ, -40.0)[:, None], RATE_HZ)
+    SpectralGate(audio, [0], [NoiseFrames(_noise_where([where_s], audio.frames), audio)])
+    assert _Watched.frames_read == expected_s * RATE_HZ
 
 
 @pytest.mark.parametrize("frames", [0, 1, 2_000, 61 * RATE_HZ])
 def test_too_little_noise_is_said(frames: int) -> None:
     noise = _noise(frames, -40.0)
     decision = _noise_where([(0.0, 0.2)], noise.size)
-    assert NoiseFrames(decision, MemoryAudio(noise[:, None])).learnable == (
+    assert NoiseFrames(decision, AudioBuffer(noise[:, None], RATE_HZ)).learnable == (
         False,
         "too little without speech to learn the noise from",
     )

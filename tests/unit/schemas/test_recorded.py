@@ -61,7 +61,7 @@ def taken(value: dict[str, Any]) -> CallRecorded:
         (recording(encoding={}), "recording.encoding.format is missing"),
         (
             encoding(format="mp3"),
-            "recording.encoding.format must be 'slin', 'ulaw', 'alaw' or 'gsm', got \"mp3\"",
+            "recording.encoding.format must be 'slin', 'ulaw', 'alaw', 'gsm' or 'g722', got \"mp3\"",
         ),
         (encoding(sample_rate_hz=7999), "recording.encoding.sample_rate_hz must be at least 8000, got 7999"),
         (

@@ -21,6 +21,7 @@ from schemas import (
     CallRejected,
     ChannelStatistics,
     Original,
+    Statistics,
     encode,
     examples,
     header_texts,
@@ -136,6 +137,23 @@ def test_an_address_goes_out_without_query_string_and_user_info() -> None:
 def test_statistics_keep_the_keys_that_a_later_version_adds() -> None:
     channel = ChannelStatistics.model_validate({"index": 0, "wow_percent": 0.1})
     assert json.loads(channel.model_dump_json())["wow_percent"] == 0.1
+
+
+def test_statistics_of_before_are_read_and_what_they_did_not_have_is_null() -> None:
+    """As they lie in the database and in topics."""
+    told = {"programme": {"integrated_lufs": -30.4}, "channels": [{"index": 0, "clipped_samples": 3}]}
+    read = Statistics.model_validate({"before": told}).before
+    assert (read.programme.integrated_lufs, read.programme.short_term_max_lufs) == (-30.4, None)
+    assert (read.channels[0].clipped_samples, read.channels[0].clipping_runs) == (3, None)
+    assert json.loads(read.model_dump_json())["channels"][0]["dropouts"] is None
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("silence_share", 1.1), ("activity_factor", -0.1), ("dropout_s", -1.0)]
+)
+def test_shares_and_times_have_bounds(key: str, value: float) -> None:
+    with pytest.raises(ValidationError, match=key):
+        ChannelStatistics.model_validate({"index": 0, key: value})
 
 
 @pytest.mark.parametrize("level", [float("nan"), float("inf"), float("-inf")])

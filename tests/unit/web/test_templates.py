@@ -15,7 +15,7 @@ from app.calls import CallFault, CallPage, CallSummary
 from app.web.models import PartState, Problem, TableQuery
 from app.web.rendering import Templates
 from app.web.static_files import StaticFiles
-from schemas import CleanedChannel, Original
+from schemas import CleanedChannel, Original, Statistics, examples
 from tests.unit.web.answers import NOW, RESULT, detail, history_entry, rejected, summary
 
 TEMPLATES = Templates(StaticFiles())
@@ -190,6 +190,63 @@ def test_an_error_says_what_to_do(changes: dict[str, Any], expected: str) -> Non
     assert "source_away" in text
     assert "answered 503" in text
     assert expected in text
+
+
+class _Rows(HTMLParser):
+    """Of each table the texts of the cells by row; a cell that spans several counts as often."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables: list[list[list[str]]] = []
+        self._within = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "table":
+            self.tables.append([])
+            self._within = True
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in {"td", "th"}:
+            self.tables[-1][-1].extend([""] * int(dict(attrs).get("colspan") or 1))
+
+    def handle_endtag(self, tag: str) -> None:
+        self._within = self._within and tag != "table"
+
+    def handle_data(self, data: str) -> None:
+        if self._within and self.tables[-1] and self.tables[-1][-1]:
+            self.tables[-1][-1][-1] += " ".join(data.split())
+
+
+def measures(**changes: Any) -> list[list[list[str]]]:
+    parser = _Rows()
+    parser.feed(call_page(**changes))
+    return parser.tables[:2]
+
+
+def test_every_figure_stands_under_its_heading() -> None:
+    """Two tables of as many cells in every row as in the head: the levels, and speech and faults."""
+    told = examples.CLEANED["statistics"]
+    levels, faults = measures(statistics=Statistics.model_validate(told), renditions=())
+    for rows in (levels, faults):
+        assert {len(row) for row in rows} == {len(rows[0])}
+    customer = dict(zip(levels[0], levels[-1], strict=True))
+    assert customer["Loudest 400 msLUFS"] == "\u221228.1"
+    assert customer["Active speechP.56, dBFS"] == "\u221239.8"
+    assert customer["SNRdB"] == "14.2"
+    customer = dict(zip(faults[0], faults[-1], strict=True))
+    assert (customer["Speechs"], customer["Silence%"], customer["ActiveP.56, %"]) == ("17.6", "70.7", "44.0")
+    assert (customer["Dropouts"], customer["Dropoutss"], customer["Offsetfull scale 1"]) == (
+        "2",
+        "0.06",
+        "\u22120.0003",
+    )
+    assert faults[2][:3] == ["original", "", "34.8"]
+
+
+def test_what_a_result_of_before_does_not_tell_is_not_defined() -> None:
+    levels, faults = measures()
+    assert dict(zip(faults[0], faults[-1], strict=True))["Dropouts"] == "\u2013not defined"
+    assert dict(zip(levels[0], levels[-1], strict=True))["Loudest 3 sLUFS"] == "\u2013not defined"
 
 
 def test_values_that_are_not_defined_are_dashes() -> None:
