@@ -138,7 +138,8 @@ static void rn_synthesise(const rn_stream *stream, rn_channel *one, const float 
     const float *from[2];
     float *re = stream->scratch, *im = re + room, *spare_re = im + room, *spare_im = spare_re + room;
     for (int group = 0; group < RN_FRAMES / RN_LANES; group += 2) {
-        rn_inverse(t, stream->pitch_filter, spectrum, bands, one->gains, group, &re, &im, &spare_re, &spare_im);
+        rn_inverse(t, stream->pitch_filter, spectrum, bands, one->gains, group, &re, &im, &spare_re, &spare_im,
+                   stream->scratch + 4 * room);
         from[0] = re;
         from[1] = im;
         for (int f = 0; f < 2 * RN_LANES; f++) {

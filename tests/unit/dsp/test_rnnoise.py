@@ -110,6 +110,18 @@ def test_every_level_of_processor_gives_the_same_gains() -> None:
         assert np.array_equal(band_gains(channel, 8_000, level=level)[0], expected), level
 
 
+@every_native_rate
+@pytest.mark.parametrize("frames", [1, 8, 13, 40])
+def test_delaying_by_frames_delays_the_output(rate_hz: int, frames: int) -> None:
+    """But for rounding: which frames are transformed together changes with it, and they share nothing else."""
+    samples = _call(1.5, rate_hz)
+    silence = np.zeros((frames * rate_hz // 100, 2), np.float32)
+    expected = _through(RnNoise(rate_hz, 2, pitch_filter=True), samples)
+    found = _through(RnNoise(rate_hz, 2, pitch_filter=True), np.concatenate([silence, samples]))
+    assert np.abs(found[: len(silence) - rate_hz // 100]).max(initial=0) < 1e-8
+    assert np.abs(found[len(silence) :] - expected).max() < 1e-6
+
+
 def test_a_level_that_is_not_there_is_refused() -> None:
     assert levels()[0] == LEVELS[0]
     with pytest.raises(ValueError, match="this processor has plain"):
