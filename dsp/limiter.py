@@ -67,36 +67,10 @@ class Limiter:
         ceiling_dbtp: float,
         ballistics: Ballistics = SMOOTH,
     ) -> None:
-        self._passes = [
-            _Pass(sample_rate_hz, gains if number == 0 else [1.0] * len(gains), ceiling_dbtp, ballistics)
-            for number in range(ballistics.passes)
-        ]
-
-    def push(self, block: Samples) -> Samples:
-        """See ``dsp.streams.Filter``."""
-        for once in self._passes:
-            block = once.push(block)
-        return block
-
-    def finish(self) -> Samples:
-        """See ``dsp.streams.Filter``."""
-        first, *others = self._passes
-        rest = first.finish()
-        for once in others:
-            rest = np.concatenate((once.push(rest), once.finish()))
-        return rest
-
-
-class _Pass:
-    """One limiter in the kernel."""
-
-    def __init__(
-        self, sample_rate_hz: int, gains: Sequence[float], ceiling_dbtp: float, ballistics: Ballistics
-    ) -> None:
         self._gains = np.array(gains, dtype=np.float32)
         self._gains_at = pointer(self._gains)
         window, ahead, behind = _window(sample_rate_hz, ballistics)
-        self._held_back = ahead + _HELD_BACK_FRAMES
+        self._held_back = ballistics.passes * (ahead + _HELD_BACK_FRAMES)
         self._state = _kernels().cc_limiter_new(
             ctypes.byref(interpolator(sample_rate_hz)),
             len(self._gains),
@@ -104,12 +78,14 @@ class _Pass:
             ahead,
             behind,
             pointer(window),
+            ballistics.passes,
         )
         if not self._state:
             raise MemoryError("no memory for a limiter")
         weakref.finalize(self, _kernels().cc_limiter_free, self._state)
 
     def push(self, block: Samples) -> Samples:
+        """See ``dsp.streams.Filter``."""
         block = np.asfortranarray(block)
         room = len(block) + self._held_back
         done = np.empty((room, len(self._gains)), dtype=np.float32, order="F")
@@ -119,6 +95,7 @@ class _Pass:
         return done[:count]
 
     def finish(self) -> Samples:
+        """See ``dsp.streams.Filter``."""
         done = np.empty((self._held_back, len(self._gains)), dtype=np.float32, order="F")
         return done[: _kernels().cc_limit_rest(self._state, pointer(done), self._held_back)]
 
@@ -149,6 +126,7 @@ def _kernels() -> Any:
         size,
         size,
         address,
+        size,
     )
     kernels.cc_limiter_new.restype = address
     kernels.cc_limiter_free.argtypes = (address,)

@@ -168,6 +168,20 @@ def test_noise_is_taken_away_and_speech_is_not(rate_hz: int) -> None:
     assert 10 * np.log10(left[loud].mean() / power[loud].mean()) > -3
 
 
+def test_a_share_of_the_original_is_that_share() -> None:
+    samples = _call(2)
+    none, third = (_through(RnNoise(8_000, 2, mix=mix), samples) for mix in (0.0, 1 / 3))
+    assert np.allclose(third, none * 2 / 3 + samples / 3, atol=1e-6)
+
+
+@every_kind
+def test_steady_noise_is_lowered(kind: Kind) -> None:
+    """By 10 dB and more after two seconds, with a fifth of it kept: 14 dB are the most there can be."""
+    samples = np.random.default_rng(4).normal(0, 0.05, (40_000, 1)).astype(np.float32)
+    lowered_db = 20 * np.log10(np.std(_through(kind(8_000, 1), samples)[16_000:]) / np.std(samples[16_000:]))
+    assert -14.5 < lowered_db < -10
+
+
 @pytest.mark.parametrize("wrong", [{"sample_rate_hz": 7_999}, {"channels": 9}, {"channels": 0}, {"mix": 1.1}])
 def test_parameters_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     given_ = {"sample_rate_hz": 8_000, "channels": 1, "mix": 0.2} | wrong
