@@ -11,6 +11,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -50,9 +51,9 @@ def main() -> None:
     told = parser.parse_args()
     samples, rate_hz = noisy_call(told.seconds)
     kinds: dict[str, Callable[[int], Filter]] = {
-        level: lambda channels, level=level: RnNoise(rate_hz, channels, level=level) for level in levels()
+        level: partial(RnNoise, rate_hz, level=level) for level in levels()
     }
-    kinds["library"] = lambda channels: LibraryRnNoise(rate_hz, channels)
+    kinds["library"] = partial(LibraryRnNoise, rate_hz)
     found: dict[str, dict[int, list[float]]] = {name: {1: [], 2: []} for name in kinds}
     for _ in range(told.rounds):
         for name, opened in kinds.items():
