@@ -3,12 +3,14 @@
 import asyncio
 import json
 import os
+import signal
 import socket
 import stat
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -202,12 +204,9 @@ async def test_a_server_that_was_left_over_is_ended_before_its_files_are_opened(
     async with EmbeddedStack(data):
         pass
     left_over = subprocess.Popen(  # noqa: S603
+        [sys.executable, "-c", "import time; time.sleep(60)", "-D", str(data / "postgres")],
         # It heeds SIGINT, as Postgres does, also where the tests run in the background of a shell that has it ignored.
-        [
-            *(sys.executable, "-c"),
-            "import signal, time; signal.signal(signal.SIGINT, signal.SIG_DFL); time.sleep(60)",
-            *("-D", str(data / "postgres")),
-        ]
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     (data / "postgres" / "postmaster.pid").write_text(f"{left_over.pid}\n{data / 'postgres'}\n")
     async with EmbeddedStack(data) as stack:
