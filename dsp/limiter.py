@@ -67,6 +67,7 @@ class Limiter:
         ballistics: Ballistics = SMOOTH,
     ) -> None:
         self._gains = np.array(gains, dtype=np.float32)
+        self._gains_at = pointer(self._gains)
         window, ahead, behind = _window(sample_rate_hz, ballistics)
         self._held_back = ballistics.passes * (ahead + _HELD_BACK_FRAMES)
         self._state = _kernels().cc_limiter_new(
@@ -88,7 +89,7 @@ class Limiter:
         room = len(block) + self._held_back
         done = np.empty((room, len(self._gains)), dtype=np.float32, order="F")
         count = _kernels().cc_limit(
-            self._state, pointer(block), len(block), len(block), pointer(self._gains), pointer(done), room
+            self._state, pointer(block), len(block), len(block), self._gains_at, pointer(done), room
         )
         return done[:count]
 

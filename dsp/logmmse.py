@@ -46,7 +46,7 @@ class Settings(ctypes.Structure):
             presence_keep=frames.kept(0.9),
             presence_most=0.99,
             presence_prior=10**1.5,
-            prior_keep=frames.kept(0.86),
+            prior_keep=frames.kept(0.82),
             prior_least=10**-2.5,
             floor=floor,
         )

@@ -55,7 +55,7 @@ class Settings(ctypes.Structure):
             zeta0=2.2,
             noise_keep=frames.kept(0.72),
             bias_noise=1.47,
-            prior_keep=frames.kept(0.86),
+            prior_keep=frames.kept(0.76),
             prior_least=10**-2.5,
             stretch=frames.count(_MINIMUM_S / _STRETCHES),
             floor=floor,

@@ -2,7 +2,7 @@
 
 RNNoise works at 48 kHz in frames of 10 ms. At 8 and 16 kHz every table here is that of 48 kHz as it would be after
 resampling: bins are 50 Hz apart in any case, the window is taken at every sixth or third point, and the response of the
-resampler weighs the bins.
+resampler weighs the bins, those of its images too.
 """
 
 from __future__ import annotations
@@ -22,19 +22,13 @@ CENTRES = np.array(
     + [157, 176, 198, 223, 251, 282, 317, 356, 400]
 )
 """Bins of 50 Hz where bands have their centres, with one more on either side (RNNoise 0.2, ``eband20ms``)."""
-ROLL_OFF_DB = {0.9125: 0.0, 0.925: -0.01, 0.9375: -0.4, 0.95: -2.83, 0.9625: -10.03}
-ROLL_OFF_DB |= {0.975: -24.93, 0.9875: -52.66, 1.0: -130.7}
-"""Response of soxr's high quality, measured with an impulse, at shares of the lower Nyquist frequency."""
-CUT_OFF = 0.9565
-"""Where that response is down by half."""
+REACH = 10
+"""Samples on either side that resampling to 48 kHz takes into account, and ..."""
+KAISER = 5.0
+"""... the shape of its window. It rolls off slowly, and leaves images just above the band: with a sharper one, RNNoise
+takes the edge of a telephone's band for a kind of noise, and some calls for nothing but it."""
 HIGH_PASS = (-1.99599, 0.99600)
 """Poles of RNNoise's high-pass at 48 kHz, as a polynomial."""
-TAPS = 48
-"""Of the interpolator to 24 kHz: images of what a telephone carries are down by 60 dB."""
-TAPS_KAISER = 6.0
-DELAY_TAPS = 32
-"""Of the delay by a part of a sample."""
-DELAY_KAISER = 5.0
 
 
 class Tables(ctypes.Structure):
@@ -49,9 +43,11 @@ class Tables(ctypes.Structure):
         ("analysis", ctypes.c_void_p),
         ("synthesis", ctypes.c_void_p),
         ("edges", ctypes.c_int32 * (BANDS + 2)),
+        ("near", ctypes.c_int32),
         ("fall", ctypes.c_void_p),
         ("rise", ctypes.c_void_p),
         ("blend", ctypes.c_void_p),
+        ("undo", ctypes.c_void_p),
         ("pole", ctypes.c_double * 2),
         ("gain", ctypes.c_double),
         ("phases", ctypes.c_int32),
@@ -60,8 +56,7 @@ class Tables(ctypes.Structure):
         ("base", ctypes.c_void_p),
         ("to_24k", ctypes.c_void_p),
         ("steps", ctypes.c_int32),
-        ("delay_taps", ctypes.c_int32),
-        ("delay", ctypes.c_void_p),
+        ("turns", ctypes.c_void_p),
         ("dct", ctypes.c_void_p),
     )
     arrays: list[NDArray[Any]]
@@ -73,18 +68,26 @@ def _window(steps: int) -> NDArray[np.float64]:
     return np.sin(0.5 * np.pi * np.sin(np.pi * at) ** 2)
 
 
-def _bands(bins: int, steps: int) -> dict[str, NDArray[np.float64]]:
-    """Weights of the bins in the bands below and above them, and shares of the upper band's gain."""
+def kernel(steps: int) -> NDArray[np.float64]:
+    """Impulse response of resampling to 48 kHz, at 48 kHz: 20 samples of the input and one, odd, sum ``steps``."""
+    at = np.arange(-REACH * steps, REACH * steps + 1) / steps
+    response = _low_pass(at, 1.0, 2 * REACH, KAISER)
+    return response * (steps / response.sum())
+
+
+def _bands(steps: int) -> dict[str, NDArray[np.float64]]:
+    """Weights of the bins at 48 kHz in the bands below and above them, and shares of the upper band's gain."""
+    bins = CENTRES[-1]
     fall, rise, blend = np.zeros((3, bins))
     for low, high in zip(CENTRES[:-1], CENTRES[1:], strict=True):
         share = np.arange(high - low) / (high - low)
-        inside = slice(low, min(high, bins))
-        share = share[: max(0, inside.stop - low)]
-        fall[inside], rise[inside], blend[inside] = 1 - share, share, share
+        fall[low:high], rise[low:high], blend[low:high] = 1 - share, share, share
     if steps > 1:
-        response_db = np.interp(np.arange(bins) / (bins - 1), list(ROLL_OFF_DB), list(ROLL_OFF_DB.values()))
-        fall *= 10 ** (response_db / 10)
-        rise *= 10 ** (response_db / 10)
+        taps = kernel(steps) / steps
+        turn = np.exp(-2j * np.pi * np.outer(np.arange(bins), np.arange(len(taps))) / 960)
+        response = np.abs(turn @ taps) ** 2
+        fall *= response
+        rise *= response
     return {"fall": fall, "rise": rise, "blend": blend}
 
 
@@ -100,6 +103,16 @@ def _high_pass(steps: int) -> tuple[NDArray[np.float64], float]:
     return poles[1:], response(full, FULL_RATE_HZ) / response(poles, FULL_RATE_HZ // steps)
 
 
+def _undo(bins: int) -> NDArray[np.float64]:
+    """One over the response of RNNoise's high-pass in each bin, real and imaginary part; nothing at 0 Hz.
+
+    The high-pass turns the phase by 0.1 at 300 Hz, by which the original that is mixed in would not fit any more.
+    """
+    z = np.exp(-2j * np.pi * 50 * np.arange(1, bins) / FULL_RATE_HZ)
+    inverse = np.polyval([HIGH_PASS[1], HIGH_PASS[0], 1.0], z) / (1 - z) ** 2
+    return np.array([[0.0, 0.0], *zip(inverse.real, inverse.imag, strict=True)])
+
+
 def _low_pass(at: NDArray[np.float64], cut_off: float, taps: int, kaiser: float) -> NDArray[np.float64]:
     """Kaiser's windowed sinc at times in samples."""
     inside = np.clip(1 - (2 * at / taps) ** 2, 0, None)
@@ -112,23 +125,21 @@ def _to_24k(steps: int) -> tuple[NDArray[np.int32], NDArray[np.float64], int]:
         return np.array([-1], np.int32), np.array([[0.25, 0.25, 0.5]]), 2  # the even ones first
     stride = 6 // steps
     time = np.arange(3) * 2 / steps  # of the three phases, in samples
-    base = np.floor(time).astype(np.int32) - TAPS // 2 + 1
-    at = time[:, None] - (base[:, None] + np.arange(TAPS))
-    weights = sum(
-        share * _low_pass(at + shift / steps, CUT_OFF, TAPS, TAPS_KAISER)
-        for share, shift in ((0.25, -1), (0.5, 0), (0.25, 1))
-    )
-    weights = np.asarray(weights) / np.sum(weights, axis=1, keepdims=True)
+    base = np.floor(time).astype(np.int32) - REACH
+    taps = 2 * REACH + 2
+    full = np.pad(np.convolve(kernel(steps), [0.25, 0.5, 0.25]), 2 * steps)
+    middle = len(full) // 2
+    at = np.rint((time[:, None] - (base[:, None] + np.arange(taps))) * steps).astype(int)
+    weights = full[middle + at]
     if stride == 2:
         weights = np.concatenate([weights[:, ::2], weights[:, 1::2]], axis=1)
     return base, weights, stride
 
 
-def _delay(steps: int) -> NDArray[np.float64]:
-    """Weights that give the signal ``part / steps`` samples later than the middle of them."""
-    at = np.arange(steps)[:, None] / steps - (np.arange(DELAY_TAPS) - DELAY_TAPS // 2 + 1)
-    weights = _low_pass(at, 1.0, DELAY_TAPS, DELAY_KAISER)
-    return weights / weights.sum(axis=1, keepdims=True)
+def _turns(steps: int) -> NDArray[np.float64]:
+    """What moving a signal forward by 0 to ``steps - 1`` samples at 48 kHz does to its bins: cosine and sine."""
+    turn = 2 * np.pi * np.outer(np.arange(steps), np.arange(CENTRES[-1])) / 960
+    return np.stack([np.cos(turn), np.sin(turn)], axis=2)
 
 
 def _cosines() -> NDArray[np.float64]:
@@ -150,19 +161,21 @@ def tables(sample_rate_hz: int) -> Tables:
     turn = 2 * np.pi * np.arange(length) / length
     radix = {160: (5, 4, 4, 2), 320: (5, 4, 4, 4), 960: (3, 5, 4, 4, 4)}[length]
     arrays: dict[str, NDArray[Any]] = {
-        **_bands(bins, steps),
+        **_bands(steps),
+        "undo": _undo(bins),
         "twiddle": np.stack([np.cos(turn), -np.sin(turn)], axis=1),
         "analysis": _window(steps) / length,
         "synthesis": _window(steps) / 32768,
         "to_24k": to_24k,
-        "delay": _delay(steps),
+        "turns": _turns(steps),
         "dct": _cosines(),
     }
     made = Tables(hop=length // 2, bins=bins, stages=len(radix), gain=gain, stride=stride, steps=steps)
-    made.phases, made.taps, made.delay_taps = *to_24k.shape, DELAY_TAPS
+    made.phases, made.taps = to_24k.shape
     made.radix[: len(radix)] = radix
     made.pole[:] = poles.tolist()
-    made.edges[:] = np.minimum(CENTRES, bins).tolist()
+    made.edges[:] = CENTRES.tolist()
+    made.near = bins * 5 // 4 if steps > 1 else bins
     made.arrays = [base]
     made.base = base.ctypes.data
     for name, array in arrays.items():

@@ -54,11 +54,12 @@ void cc_rnnoise_free(rn_stream *stream) { free(stream); }
 
 /* A stream of up to RN_CHANNELS channels, at rest; NULL where memory is out. Model and tables must outlive it. */
 rn_stream *cc_rnnoise_new(const rn_model *model, const rn_tables *tables, int channels, float mix) {
-    const size_t hop = tables->hop, turn = (size_t)2 * tables->bins * RN_FRAMES;
+    const size_t hop = tables->hop, turn = (size_t)4 * tables->near * RN_FRAMES;
     const size_t head = (sizeof(rn_stream) + 63) / 64 * 16; /* in floats, as what follows */
     const size_t shared = (size_t)RN_TOGETHER * RN_FRAMES * (RN_GATES + RN_BANDS + RN_UNITS / 2 + RN_UNITS / 4);
     const size_t filtered = (RN_FRAMES + 4) * hop + RN_MARGIN, original = (2 * RN_FRAMES + 2) * hop;
-    const size_t half_rate = RN_HISTORY + RN_FRAMES * RN_NEW, each = filtered + original + half_rate + 2 * turn + hop;
+    const size_t half_rate = RN_HISTORY + RN_FRAMES * RN_NEW, bands = (size_t)2 * 3 * RN_BANDS * RN_FRAMES;
+    const size_t each = 2 * turn + bands + filtered + original + half_rate + hop;
     const size_t whole = (head + shared + channels * (each + 64)) * sizeof(float);
     rn_stream *stream = aligned_alloc(64, (whole + 63) / 64 * 64);
     if (!stream) return NULL;
@@ -69,7 +70,8 @@ rn_stream *cc_rnnoise_new(const rn_model *model, const rn_tables *tables, int ch
     for (int c = 0; c < channels; c++) {
         rn_channel *one = &stream->channel[c];
         one->spectrum = at;
-        one->filtered = one->spectrum + 2 * turn;
+        one->bands = one->spectrum + 2 * turn;
+        one->filtered = one->bands + bands;
         one->original = one->filtered + filtered;
         one->half_rate = one->original + original;
         one->overlap = one->half_rate + half_rate;

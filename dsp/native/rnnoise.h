@@ -72,10 +72,13 @@ typedef struct {
     const float *twiddle;   /* (2 * hop, 2): cosine and -sine of one turn */
     const float *analysis;  /* window, divided by its length */
     const float *synthesis; /* window */
-    int32_t edges[RN_BANDS + 2]; /* first bin of each interval between centres of bands, clipped at `bins` */
+    int32_t edges[RN_BANDS + 2]; /* first bin at 48 kHz of each interval between centres of bands. Those from `bins` on
+                                    are images of the ones below, as resampling to 48 kHz leaves them */
+    int32_t near;           /* bins that are kept: the band's, and at 8 and 16 kHz some of its images */
     const float *fall;      /* weight of a bin in the band below its interval, and ... */
     const float *rise;      /* ... in the band above */
     const float *blend;     /* share of the upper band's gain in a bin */
+    const float *undo;      /* (bins, 2): one over the response of the high-pass */
     double pole[2];         /* high-pass: y = gain (x - 2 x' + x'') - pole[0] y' - pole[1] y'' */
     double gain;
     int32_t phases;         /* of the interpolator to 24 kHz */
@@ -83,9 +86,8 @@ typedef struct {
     int32_t taps;
     const int32_t *base;    /* first input sample of each phase, from the one at the same time */
     const float *to_24k;    /* (phases, taps) */
-    int32_t steps;          /* samples at 48 kHz for one of the input: phases of the delay by a pitch period */
-    int32_t delay_taps;
-    const float *delay;     /* (steps, delay_taps) */
+    int32_t steps;          /* samples at 48 kHz for one of the input */
+    const float *turns;     /* (steps, bins at 48 kHz, 2): what a delay of -step samples at 48 kHz does to a bin */
     const float *dct;       /* (32, 32): [output][input] */
 } rn_tables;
 
@@ -96,18 +98,21 @@ typedef struct {
     float last_gain;         /* how periodic the last frame was, 0 to 1 */
     int32_t count;           /* frames of this call that the network sees */
     uint8_t active[RN_FRAMES]; /* whether it sees this one: silence passes it by */
-    int32_t periods[RN_FRAMES];
+    int32_t periods[RN_FRAMES]; /* of the pitch, samples at 48 kHz */
     int16_t features[(RN_FRAMES + 2) * RN_FEATURES + 1]; /* of the frames that are not silent, after the two before */
     uint8_t conv1_out[(RN_FRAMES + 2) * RN_CONV];  /* the same */
     float state[3][RN_UNITS];
     float raw_gains[RN_FRAMES][RN_BANDS]; /* what the network says, for those it saw */
     float energy[RN_FRAMES + 1][RN_BANDS]; /* of each frame's bands, after those of the frame before */
     float last_gains[RN_BANDS]; /* below 0.6 of which the next ones do not fall */
-    float gains[RN_FRAMES + 1][RN_BANDS]; /* smoothed, of the call before and the first of this one; 1 where silent */
+    float gains[2][RN_FRAMES + 1][RN_BANDS]; /* as the network gave them, and smoothed: of the call before and the first
+                                                of this one; 1 where silent */
     float *filtered;         /* high-passed input: RN_PAST frames of history, then RN_FRAMES new ones */
     float *original;         /* input: what is due with this call's output first */
     float *half_rate;        /* the filtered signal at 24 kHz: history, then RN_FRAMES frames */
-    float *spectrum;         /* of this call's frames, and of those of the call before: (2, 2, bins, RN_FRAMES) */
+    float *spectrum; /* of this call's frames and of those of the call before: (2, 4, near, RN_FRAMES), real and
+                        imaginary parts of the signal and of the signal a pitch period ago */
+    float *bands;    /* the same: (2, 3, RN_BANDS, RN_FRAMES), energies of the two and how much they match */
     float *overlap;          /* second half of the last frame that was synthesised */
 } rn_channel;
 

@@ -63,24 +63,21 @@ static void rn_to_24k(const rn_tables *t, rn_channel *one, float *scratch) {
     }
 }
 
-/* Two frames ending `end` samples into the filtered signal, and the same a pitch period before, windowed, in a lane. */
-static void rn_load(const rn_tables *t, const float *filtered, int end, int period, float *scratch, float *re,
-                    float *im) {
-    const int n = 2 * t->hop, whole = (period + t->steps - 1) / t->steps, part = whole * t->steps - period;
-    const float *now = filtered + end - n, *before = now - whole;
-    if (part) {
-        rn_fir(before - t->delay_taps / 2 + 1, t->delay + (size_t)part * t->delay_taps, t->delay_taps, n, scratch);
-        before = scratch;
-    }
+/* Two frames ending `end` samples into the filtered signal, and the same a pitch period before, windowed, in a lane. The
+ * period is rounded up to whole samples: the rest is a turn of each bin, see rn_bands. */
+static void rn_load(const rn_tables *t, const float *filtered, int end, int period, float *restrict re,
+                    float *restrict im) {
+    const int n = 2 * t->hop, whole = (period + t->steps - 1) / t->steps;
+    const float *restrict now = filtered + end - n, *restrict before = now - whole;
     for (int i = 0; i < n; i++) {
         re[i * RN_LANES] = now[i] * t->analysis[i];
         im[i * RN_LANES] = before[i] * t->analysis[i];
     }
 }
 
-static void rn_analyse(const rn_tables *t, rn_channel *one, float *spectrum, float *scratch) {
+static void rn_analyse(const rn_tables *t, rn_channel *one, float *spectrum, float *bands, float *scratch) {
     const size_t room = (size_t)2 * t->hop * RN_LANES;
-    float *re = scratch, *im = re + room, *spare_re = im + room, *spare_im = spare_re + room, *delayed = spare_im + room;
+    float *re = scratch, *im = re + room, *spare_re = im + room, *spare_im = spare_re + room;
     one->count = 0;
     for (int f = 0; f < RN_FRAMES; f++) one->periods[f] = rn_period(one->half_rate + f * RN_NEW, one);
     for (int group = 0; group < RN_FRAMES / RN_LANES; group++) {
@@ -88,11 +85,13 @@ static void rn_analyse(const rn_tables *t, rn_channel *one, float *spectrum, flo
         float features[RN_FEATURES][RN_LANES] __attribute__((aligned(32)));
         for (int l = 0; l < RN_LANES; l++) {
             const int f = group * RN_LANES + l;
-            rn_load(t, one->filtered, (f + 4) * t->hop, one->periods[f], delayed, re + l, im + l);
+            rn_load(t, one->filtered, (f + 4) * t->hop, one->periods[f], re + l, im + l);
         }
         rn_transform(t, &re, &im, &spare_re, &spare_im);
-        rn_bands(t, re, im, spectrum, group, energy);
-        rn_features(t, energy, one->periods + group * RN_LANES, features, one->active + group * RN_LANES);
+        rn_bands(t, re, im, one->periods + group * RN_LANES, spectrum + group * RN_LANES,
+                 scratch + 4 * room, energy);
+        rn_features(t, energy, one->periods + group * RN_LANES, bands + group * RN_LANES, features,
+                    one->active + group * RN_LANES);
         for (int l = 0; l < RN_LANES; l++) {
             for (int b = 0; b < RN_BANDS; b++) one->energy[group * RN_LANES + l + 1][b] = energy[b + 1][0][l];
             if (!one->active[group * RN_LANES + l]) continue;
@@ -109,10 +108,10 @@ static void rn_analyse(const rn_tables *t, rn_channel *one, float *spectrum, flo
 
 /* Gains do not fall by more than to 0.6 of the last, so that they end like a room does; where the energy rose since, to
  * as much less, so that a sudden noise does not pass. A silent frame passes as it is. */
-static void rn_smooth(rn_channel *one, float smooth[RN_FRAMES][RN_BANDS]) {
+static void rn_smooth(rn_channel *one, float plain[RN_FRAMES][RN_BANDS], float smooth[RN_FRAMES][RN_BANDS]) {
     for (int f = 0, row = 0; f < RN_FRAMES; f++) {
         if (!one->active[f]) {
-            for (int b = 0; b < RN_BANDS; b++) smooth[f][b] = 1.0f;
+            for (int b = 0; b < RN_BANDS; b++) plain[f][b] = smooth[f][b] = 1.0f;
             continue;
         }
         const float *raw = one->raw_gains[row++], *before = one->energy[f], *now = one->energy[f + 1];
@@ -121,19 +120,20 @@ static void rn_smooth(rn_channel *one, float smooth[RN_FRAMES][RN_BANDS]) {
             float next = g * (before[b] + 0.001f) / (now[b] + 0.001f);
             one->last_gains[b] = next < 1.0f ? next : 1.0f;
             smooth[f][b] = g;
+            plain[f][b] = raw[b];
         }
     }
     memcpy(one->energy[0], one->energy[RN_FRAMES], sizeof one->energy[0]);
 }
 
 /* The frames of the call before, whose gains are all known now. */
-static void rn_synthesise(const rn_tables *t, rn_channel *one, const float *spectrum, float mix, float *out,
-                          float *scratch) {
+static void rn_synthesise(const rn_tables *t, rn_channel *one, const float *spectrum, const float *bands, float mix,
+                          float *out, float *scratch) {
     const size_t room = (size_t)2 * t->hop * RN_LANES;
     const float *from[2];
     float *re = scratch, *im = re + room, *spare_re = im + room, *spare_im = spare_re + room;
     for (int group = 0; group < RN_FRAMES / RN_LANES; group += 2) {
-        rn_inverse(t, spectrum, (const float(*)[RN_BANDS])one->gains + 1, group, &re, &im, &spare_re, &spare_im);
+        rn_inverse(t, spectrum, bands, one->gains, group, &re, &im, &spare_re, &spare_im);
         from[0] = re;
         from[1] = im;
         for (int f = 0; f < 2 * RN_LANES; f++) {
@@ -154,7 +154,8 @@ static void rn_synthesise(const rn_tables *t, rn_channel *one, const float *spec
 void RN_RUN(rn_stream *stream, const float *in, float *out, size_t apart) {
     const rn_tables *t = stream->tables;
     const int n = RN_FRAMES * t->hop;
-    const size_t turn = (size_t)2 * t->bins * RN_FRAMES;
+    const size_t turn = (size_t)4 * t->near * RN_FRAMES, bands = (size_t)3 * RN_BANDS * RN_FRAMES;
+    const int now = stream->calls % 2, before = 1 - now;
     rn_channel *busiest[RN_CHANNELS];
     for (int c = 0; c < stream->channels; c++) {
         rn_channel *one = &stream->channel[c];
@@ -164,7 +165,7 @@ void RN_RUN(rn_stream *stream, const float *in, float *out, size_t apart) {
         memcpy(one->original + (RN_FRAMES + 2) * t->hop, in + c * apart, sizeof(float) * n);
         rn_highpass(t, one, in + c * apart, one->filtered + 4 * t->hop);
         rn_to_24k(t, one, stream->scratch);
-        rn_analyse(t, one, one->spectrum + (stream->calls % 2) * turn, stream->scratch);
+        rn_analyse(t, one, one->spectrum + now * turn, one->bands + now * bands, stream->scratch);
         int place = c; /* those with most frames for the network first */
         for (; place > 0 && busiest[place - 1]->count < one->count; place--) busiest[place] = busiest[place - 1];
         busiest[place] = one;
@@ -175,12 +176,12 @@ void RN_RUN(rn_stream *stream, const float *in, float *out, size_t apart) {
     }
     for (int c = 0; c < stream->channels; c++) {
         rn_channel *one = &stream->channel[c];
-        float smooth[RN_FRAMES][RN_BANDS];
-        rn_smooth(one, smooth);
-        memcpy(one->gains[RN_FRAMES], smooth[0], sizeof smooth[0]);
-        rn_synthesise(t, one, one->spectrum + ((stream->calls + 1) % 2) * turn, stream->mix, out + c * apart,
+        float gains[2][RN_FRAMES][RN_BANDS];
+        rn_smooth(one, gains[0], gains[1]);
+        for (int i = 0; i < 2; i++) memcpy(one->gains[i][RN_FRAMES], gains[i][0], sizeof gains[i][0]);
+        rn_synthesise(t, one, one->spectrum + before * turn, one->bands + before * bands, stream->mix, out + c * apart,
                       stream->scratch);
-        memcpy(one->gains, smooth, sizeof smooth);
+        for (int i = 0; i < 2; i++) memcpy(one->gains[i], gains[i], sizeof gains[i]);
     }
     stream->calls++;
 }

@@ -115,37 +115,61 @@ static inline float rn_log10(float x) {
     return 0.30103f * (float)exponent + 0.43429448f * log;
 }
 
-/* Energies of the bands of the signal and of the signal a period ago, and their products, from the transform of the
- * one as real and the other as imaginary part. The signal's spectrum is kept. */
-static void rn_bands(const rn_tables *t, const float *re, const float *im, float *spectrum, int group,
-                     rn_vec energy[][3]) {
-    const int around = 2 * t->hop;
-    float *keep_re = spectrum + group * RN_LANES, *keep_im = keep_re + (size_t)t->bins * RN_FRAMES;
+/* Energies of the bands of the signal and of the signal a pitch period ago, and their products, from the transform of the
+ * one as real and the other as imaginary part. The spectra are kept. A bin beyond the band is an image: of a bin below,
+ * mirrored or not, and turned by the rest of the period like a bin up there. */
+static void rn_bands(const rn_tables *t, const float *re, const float *im, const int32_t *periods, float *spectrum,
+                     float *spare, rn_vec energy[][3]) {
+    const int around = 2 * t->hop, width = t->edges[RN_BANDS + 1];
+    const size_t part = (size_t)t->near * RN_FRAMES;
+    rn_vec(*bin)[8] = (rn_vec(*)[8])spare;
+    const float *turns[RN_LANES];
+    for (int l = 0; l < RN_LANES; l++)
+        turns[l] = t->turns + 2 * (size_t)width * ((t->steps - periods[l] % t->steps) % t->steps);
+    for (int k = 0; k < t->bins; k++) {
+        const int mirror = k == 0 ? 0 : around - k;
+        const rn_vec ar = RN_AT(re, k), ai = RN_AT(im, k), br = RN_AT(re, mirror), bi = RN_AT(im, mirror);
+        const rn_vec xr = (ar + br) * 0.5f, xi = (ai - bi) * 0.5f, pr = (ai + bi) * 0.5f, pi = (br - ar) * 0.5f;
+        rn_vec *to = bin[k];
+        to[0] = xr * xr + xi * xi;
+        to[1] = pr * pr + pi * pi;
+        to[2] = xr * pr + xi * pi;
+        to[3] = xi * pr - xr * pi;
+        to[4] = xr;
+        to[5] = xi;
+        to[6] = pr;
+        to[7] = pi;
+    }
     memset(energy, 0, sizeof(rn_vec) * 3 * (RN_BANDS + 2));
-    for (int i = 0; i <= RN_BANDS; i++) {
+    for (int i = 0, m = 0; i <= RN_BANDS; i++) {
         rn_vec fall[3] = {{0}, {0}, {0}}, rise[3] = {{0}, {0}, {0}};
-        for (int k = t->edges[i]; k < t->edges[i + 1]; k++) {
-            const int mirror = k == 0 ? 0 : around - k;
-            rn_vec ar = RN_AT(re, k), ai = RN_AT(im, k), br = RN_AT(re, mirror), bi = RN_AT(im, mirror);
-            rn_vec xr = (ar + br) * 0.5f, xi = (ai - bi) * 0.5f, pr = (ai + bi) * 0.5f, pi = (br - ar) * 0.5f;
-            *(rn_vec *)(keep_re + (size_t)k * RN_FRAMES) = xr;
-            *(rn_vec *)(keep_im + (size_t)k * RN_FRAMES) = xi;
-            rn_vec e = xr * xr + xi * xi, f = pr * pr + pi * pi, c = xr * pr + xi * pi;
-            fall[0] += e * t->fall[k];
-            fall[1] += f * t->fall[k];
-            fall[2] += c * t->fall[k];
-            rise[0] += e * t->rise[k];
-            rise[1] += f * t->rise[k];
-            rise[2] += c * t->rise[k];
+        for (int k = t->edges[i]; k < t->edges[i + 1]; k++, m = m + 1 < around ? m + 1 : 0) {
+            const rn_vec *from = bin[m < t->bins ? m : around - m];
+            const float sign = m < t->bins ? 1.0f : -1.0f;
+            rn_vec c, s;
+            for (int l = 0; l < RN_LANES; l++) {
+                c[l] = turns[l][2 * k];
+                s[l] = turns[l][2 * k + 1];
+            }
+            s *= sign;
+            const rn_vec both = from[2] * c + from[3] * s;
+            fall[0] += from[0] * t->fall[k];
+            rise[0] += from[0] * t->rise[k];
+            fall[1] += from[1] * t->fall[k];
+            rise[1] += from[1] * t->rise[k];
+            fall[2] += both * t->fall[k];
+            rise[2] += both * t->rise[k];
+            if (k >= t->near) continue;
+            float *at = spectrum + (size_t)k * RN_FRAMES;
+            *(rn_vec *)at = from[4];
+            *(rn_vec *)(at + part) = from[5] * sign;
+            *(rn_vec *)(at + 2 * part) = from[6] * c - from[7] * s;
+            *(rn_vec *)(at + 3 * part) = (from[6] * s + from[7] * c) * sign;
         }
         for (int j = 0; j < 3; j++) {
             energy[i][j] += fall[j];
             energy[i + 1][j] += rise[j];
         }
-    }
-    for (int k = t->edges[RN_BANDS + 1]; k < t->bins; k++) { /* above the last band: no gain reaches them */
-        *(rn_vec *)(keep_re + (size_t)k * RN_FRAMES) = (rn_vec){0};
-        *(rn_vec *)(keep_im + (size_t)k * RN_FRAMES) = (rn_vec){0};
     }
     for (int j = 0; j < 3; j++) { /* the outermost intervals belong to the outermost bands */
         energy[1][j] = (energy[0][j] + energy[1][j]) * (2.0f / 3.0f);
@@ -163,8 +187,8 @@ static void rn_cosines(const rn_tables *t, float in[][RN_LANES], float out[][RN_
 }
 
 /* The network's inputs for RN_LANES frames, in out[feature][lane], and which of them are silent. */
-static void rn_features(const rn_tables *t, rn_vec energy[][3], const int32_t *periods, float out[][RN_LANES],
-                        uint8_t *active) {
+static void rn_features(const rn_tables *t, rn_vec energy[][3], const int32_t *periods, float *bands,
+                        float out[][RN_LANES], uint8_t *active) {
     float log[RN_BANDS][RN_LANES] __attribute__((aligned(32))), match[RN_BANDS][RN_LANES] __attribute__((aligned(32)));
     float total[RN_LANES] = {0}, most[RN_LANES], follow[RN_LANES];
     for (int l = 0; l < RN_LANES; l++) most[l] = follow[l] = -2.0f;
@@ -184,6 +208,9 @@ static void rn_features(const rn_tables *t, rn_vec energy[][3], const int32_t *p
             log[b][l] = y;
             total[l] += e[l];
         }
+        memcpy(bands + (size_t)b * RN_FRAMES, e, sizeof e);
+        memcpy(bands + (size_t)(RN_BANDS + b) * RN_FRAMES, p, sizeof p);
+        memcpy(bands + (size_t)(2 * RN_BANDS + b) * RN_FRAMES, match[b], sizeof match[b]);
     }
     rn_cosines(t, log, out);
     rn_cosines(t, match, out + RN_BANDS);
@@ -195,34 +222,94 @@ static void rn_features(const rn_tables *t, rn_vec energy[][3], const int32_t *p
     }
 }
 
+/* The pitch filter: adds the signal of a pitch period ago to that of RN_LANES frames, band by band as far as the two match
+ * and the gain is low, and gives the bands back the energy that they had. Puts the spectrum into x[bin], real and
+ * imaginary part, and that factor into norm[band]. */
+static void rn_comb(const rn_tables *t, const float *spectrum, const float *bands, float gains[][RN_LANES],
+                    rn_vec (*x)[2], float norm[][RN_LANES]) {
+    const size_t part = (size_t)t->near * RN_FRAMES;
+    float add[RN_BANDS][RN_LANES] __attribute__((aligned(32)));
+    rn_vec energy[RN_BANDS + 2];
+    for (int b = 0; b < RN_BANDS; b++)
+        for (int l = 0; l < RN_LANES; l++) {
+            const float *at = bands + (size_t)b * RN_FRAMES + l;
+            float g = gains[b][l], m = at[2 * RN_BANDS * RN_FRAMES];
+            float r = m * m * (1.0f - g * g) / (0.001f + g * g * (1.0f - m * m));
+            r = m > g ? 1.0f : r;
+            r = r < 1.0f ? r : 1.0f;
+            r = r > 0.0f ? r : 0.0f;
+            add[b][l] = sqrtf(r * (at[0] / (1e-8f + at[RN_BANDS * RN_FRAMES])));
+        }
+    memset(energy, 0, sizeof energy);
+    for (int i = 0; i <= RN_BANDS; i++) {
+        const int below = i == 0 ? 0 : i - 1, above = i == RN_BANDS ? RN_BANDS - 1 : i;
+        const rn_vec low = *(rn_vec *)add[below], more = *(rn_vec *)add[above] - low;
+        rn_vec fall = {0}, rise = {0};
+        for (int k = t->edges[i]; k < t->edges[i + 1] && k < t->near; k++) {
+            const float *at = spectrum + (size_t)k * RN_FRAMES;
+            const rn_vec share = low + more * t->blend[k];
+            rn_vec re = *(const rn_vec *)at + share * *(const rn_vec *)(at + 2 * part);
+            rn_vec im = *(const rn_vec *)(at + part) + share * *(const rn_vec *)(at + 3 * part);
+            if (k < t->bins) {
+                x[k][0] = re;
+                x[k][1] = im;
+            }
+            re = re * re + im * im;
+            fall += re * t->fall[k];
+            rise += re * t->rise[k];
+        }
+        energy[i] += fall;
+        energy[i + 1] += rise;
+    }
+    energy[1] = (energy[0] + energy[1]) * (2.0f / 3.0f);
+    energy[RN_BANDS] = (energy[RN_BANDS] + energy[RN_BANDS + 1]) * (2.0f / 3.0f);
+    for (int b = 0; b < RN_BANDS; b++) {
+        float now[RN_LANES];
+        memcpy(now, &energy[b + 1], sizeof now);
+        for (int l = 0; l < RN_LANES; l++) norm[b][l] = sqrtf(bands[(size_t)b * RN_FRAMES + l] / (1e-8f + now[l]));
+    }
+}
+
 /* Frames of two groups of lanes from their spectra and gains: the windowed signal of the first as real part, that of the
- * second as imaginary part of one inverse transform. */
-static void rn_inverse(const rn_tables *t, const float *spectrum, const float (*gains)[RN_BANDS], int group, float **re,
-                       float **im, float **spare_re, float **spare_im) {
+ * second as imaginary part of one inverse transform. What the high-pass did to phases is undone. */
+static void rn_inverse(const rn_tables *t, const float *spectrum, const float *bands,
+                       float (*gains)[RN_FRAMES + 1][RN_BANDS], int group, float **re, float **im, float **spare_re,
+                       float **spare_im) {
     const int around = 2 * t->hop;
-    const float *from_re = spectrum + group * RN_LANES, *from_im = from_re + (size_t)t->bins * RN_FRAMES;
-    float band[2][RN_BANDS][RN_LANES] __attribute__((aligned(32)));
-    for (int g = 0; g < 2; g++)
+    float smooth[2][RN_BANDS][RN_LANES] __attribute__((aligned(32)));
+    float norm[2][RN_BANDS][RN_LANES] __attribute__((aligned(32)));
+    rn_vec(*x)[2] = (rn_vec(*)[2]) * spare_re, (*y)[2] = (rn_vec(*)[2]) * spare_im;
+    for (int g = 0; g < 2; g++) {
+        float raw[RN_BANDS][RN_LANES] __attribute__((aligned(32)));
         for (int b = 0; b < RN_BANDS; b++)
-            for (int l = 0; l < RN_LANES; l++) band[g][b][l] = gains[(group + g) * RN_LANES + l][b];
+            for (int l = 0; l < RN_LANES; l++) {
+                const int frame = (group + g) * RN_LANES + l + 1;
+                raw[b][l] = gains[0][frame][b];
+                smooth[g][b][l] = gains[1][frame][b];
+            }
+        rn_comb(t, spectrum + (group + g) * RN_LANES, bands + (group + g) * RN_LANES, raw, g ? y : x, norm[g]);
+    }
     memset(*re, 0, sizeof(float) * RN_LANES * around);
     memset(*im, 0, sizeof(float) * RN_LANES * around);
     for (int i = 0; i <= RN_BANDS; i++) {
         const int below = i == 0 ? 0 : i - 1, above = i == RN_BANDS ? RN_BANDS - 1 : i;
-        for (int k = t->edges[i]; k < t->edges[i + 1]; k++) {
-            rn_vec x[2], y[2];
+        for (int k = t->edges[i]; k < t->edges[i + 1] && k < t->bins; k++) {
+            const float c = t->undo[2 * k], s = t->undo[2 * k + 1];
+            rn_vec part[2][2];
             for (int g = 0; g < 2; g++) {
-                rn_vec low = *(rn_vec *)band[g][below], high = *(rn_vec *)band[g][above];
-                rn_vec gain = low + (high - low) * t->blend[k];
-                x[g] = *(const rn_vec *)(from_re + (size_t)k * RN_FRAMES + g * RN_LANES) * gain;
-                y[g] = *(const rn_vec *)(from_im + (size_t)k * RN_FRAMES + g * RN_LANES) * gain;
+                const rn_vec *at = g ? y[k] : x[k];
+                const rn_vec low = *(rn_vec *)smooth[g][below], even = *(rn_vec *)norm[g][below];
+                const rn_vec gain = (low + (*(rn_vec *)smooth[g][above] - low) * t->blend[k]) *
+                                    (even + (*(rn_vec *)norm[g][above] - even) * t->blend[k]);
+                part[g][0] = (at[0] * c - at[1] * s) * gain;
+                part[g][1] = (at[0] * s + at[1] * c) * gain;
             }
             /* An inverse transform is a forward one with the parts exchanged on the way in and on the way out. */
-            RN_AT(*im, k) = x[0] - y[1];
-            RN_AT(*re, k) = y[0] + x[1];
+            RN_AT(*im, k) = part[0][0] - part[1][1];
+            RN_AT(*re, k) = part[0][1] + part[1][0];
             if (k > 0 && k < t->hop) {
-                RN_AT(*im, around - k) = x[0] + y[1];
-                RN_AT(*re, around - k) = x[1] - y[0];
+                RN_AT(*im, around - k) = part[0][0] + part[1][1];
+                RN_AT(*re, around - k) = part[1][0] - part[0][1];
             }
         }
     }

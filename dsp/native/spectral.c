@@ -39,7 +39,7 @@ void cc_stft_free(stft *s)
     free(s->unpack);
     for (int i = 0; i < 4; i++)
         free(s->work[i]);
-    free(s->power);
+    cc_rows_free(s->power);
     free(s->gain);
     free(s->frames);
     free(s->overlap);
@@ -61,7 +61,7 @@ stft *cc_stft_new(int size, const float *window, const float *twiddles, const fl
     int whole = s->window && s->twiddles && s->unpack;
     for (int i = 0; i < 4; i++)
         whole = (s->work[i] = zeros((size_t)(s->half + 1) * sizeof(lanes))) && whole;
-    s->power = zeros((size_t)LANES * (size_t)s->stride * sizeof(float));
+    s->power = cc_rows_new(LANES, s->stride);
     s->gain = zeros((size_t)LANES * (size_t)s->stride * sizeof(float));
     s->frames = zeros((size_t)LANES * (size_t)size * sizeof(float));
     s->overlap = zeros((size_t)s->hop * sizeof(float));

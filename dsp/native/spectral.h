@@ -38,7 +38,7 @@ void cc_stft_run(stft *s, const float *samples, float *cleaned, int frames, fram
 /* The quarters of a frame that are digital silence: the lowest bit is the first. */
 unsigned cc_stft_silent(const stft *s, const float *frame);
 
-/* One block of memory for arrays of `stride` floats each, zeroed; a bin may be read before the first. */
+/* Arrays of `stride` floats each, zeroed; the bin before the first may be read, and is 0. */
 float *cc_rows_new(int rows, int stride);
 void cc_rows_free(float *rows);
 

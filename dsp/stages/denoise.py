@@ -5,26 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal, Self, get_args
 
-import numpy as np
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from dsp.passing import through
 from dsp.report import DenoiseOutcome, ReportWarning
 from dsp.spectral_gate import NoiseFrames, SpectralGate
-from dsp.speech import Decision, SpeechLevels, speech_levels
+from dsp.speech import SpeechLevels, speech_levels
 from dsp.stages.base import Context, Stage, not_known
 from dsp.streams import Filter
 
 Method = Literal["auto", "rnnoise", "omlsa", "logmmse", "spectral_gate", "afftdn", "none"]
 
-_USUAL_MIX: Final = 0.2
-# Under loud noise little of the original is missed; the better a call is, the more of what is taken away was speech.
-_NOISY_SNR_DB, _NOISY_MIX = 14.0, 0.1
-_FAIR_SNR_DB, _FAIR_MIX = 20.0, 0.2
+_MIX: Final = {"rnnoise": 0.2, "auto": 0.1}
 _NO_NOISE: Final = "no noise between the speech"
 _NO_SPEECH: Final = "no speech found"
-_WITH_MIX: Final = ("auto", "rnnoise")
 
 
 def auto_method(levels: SpeechLevels) -> tuple[Literal["rnnoise", "none"], str]:
@@ -43,11 +38,6 @@ def auto_method(levels: SpeechLevels) -> tuple[Literal["rnnoise", "none"], str]:
     return "rnnoise", f"snr {levels.snr_db:.1f} dB"
 
 
-def auto_mix(snr_db: float) -> float:
-    """Share of the original that ``method: auto`` keeps of a channel with that SNR in dB: 0.1 to 0.2."""
-    return float(np.interp(snr_db, (_NOISY_SNR_DB, _FAIR_SNR_DB), (_NOISY_MIX, _FAIR_MIX)))
-
-
 class Denoise(Stage):
     """Lower the noise of each channel; one without noise passes bit for bit."""
 
@@ -61,7 +51,7 @@ class Denoise(Stage):
     ``none``."""
     mix: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
     """Share of the original that is kept, 0 to 1, where ``rnnoise`` is used; another method takes none. Left out: 0.2,
-    and with ``auto`` 0.1 to 0.2 by the channel's SNR."""
+    with ``auto``, which leaves good channels alone, 0.1."""
 
     @field_validator("method", mode="before")
     @classmethod
@@ -72,7 +62,7 @@ class Denoise(Stage):
 
     @model_validator(mode="after")
     def _mix_is_used(self) -> Self:
-        if self.method not in _WITH_MIX and self.mix is not None:
+        if self.method not in _MIX and self.mix is not None:
             raise PydanticCustomError(
                 "mix_not_used",
                 "`mix` belongs to the methods `auto` and `rnnoise`; `{method}` has none",
@@ -127,26 +117,21 @@ class Denoise(Stage):
 
             levels = [speech_levels(context.decisions[index]) for index in chosen]
             return Afftdn(rate_hz, [found.noise_dbfs or 0.0 for found in levels])
-        return self._rnnoise(chosen, context)
+        return self._rnnoise(len(chosen), context)
 
-    def _rnnoise(self, chosen: Sequence[int], context: Context) -> Filter:
+    def _rnnoise(self, channels: int, context: Context) -> Filter:
         from dsp.rnnoise import RnNoise, RnNoiseUnavailable  # noqa: PLC0415
 
-        rate_hz, mix = context.audio.sample_rate_hz, [self._mix(context.decisions[index]) for index in chosen]
+        rate_hz = context.audio.sample_rate_hz
+        mix = _MIX[self.method] if self.mix is None else self.mix
         try:
-            return RnNoise(rate_hz, len(chosen), mix=mix[0])
+            return RnNoise(rate_hz, channels, mix=mix)
         except RnNoiseUnavailable as why:
             from dsp.rnnoise_library import LibraryRnNoise  # noqa: PLC0415
 
-            library = LibraryRnNoise(rate_hz, len(chosen), mix=mix[0])
+            library = LibraryRnNoise(rate_hz, channels, mix=mix)
             message = (
                 f"RNNoise runs in its library's own loop, slower and not to the same bit, because: {why}"
             )
             context.warnings.append(ReportWarning(code="denoiser_fallback", message=message))
             return library
-
-    def _mix(self, decision: Decision) -> float:
-        if self.mix is not None:
-            return self.mix
-        snr_db = speech_levels(decision).snr_db
-        return _USUAL_MIX if self.method != "auto" or snr_db is None else auto_mix(snr_db)

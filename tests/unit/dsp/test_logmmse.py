@@ -20,7 +20,7 @@ EXAMPLES = Path(__file__).parents[3] / "examples"
 class ReferenceLogMmse:
     """Gerkmann and Hendriks 2012; Ephraim and Malah 1984 and 1985, as printed."""
 
-    alpha_pow, alpha_p, xi_h1, alpha, xi_min = 0.8, 0.9, 10**1.5, 0.86, 10**-2.5
+    alpha_pow, alpha_p, xi_h1, alpha, xi_min = 0.8, 0.9, 10**1.5, 0.82, 10**-2.5
 
     def __init__(self) -> None:
         self.before = np.ones(129)
