@@ -18,7 +18,12 @@ _SHIPPED: Final = Path(__file__).parent / "chains" / "default.yaml"
 
 def shipped_chain_file() -> ChainFile:
     """Give the chains that come with Clearcall."""
-    return load_chain_file(_SHIPPED.read_text(encoding="utf-8"), origin=_SHIPPED.name)
+    return load_chain_file(shipped_chain_text(), origin=_SHIPPED.name)
+
+
+def shipped_chain_text() -> str:
+    """Give the file that they stand in."""
+    return _SHIPPED.read_text(encoding="utf-8")
 
 
 def load_chain_file(text: str, *, origin: str) -> ChainFile:

@@ -224,7 +224,9 @@ class _Sound:
         rate_hz, step = self._audio.sample_rate_hz, step_frames(self._audio.sample_rate_hz)
         places = list(group.channels)
         reach = (self.energies.peaks[places] * gains[places, None]).max(axis=0)
-        touched = _widened(reach * interpolator(rate_hz).bound > threshold(group.ceiling_dbtp))
+        touched = _widened(
+            reach * interpolator(rate_hz).bound > threshold(group.ceiling_dbtp, group.ballistics)
+        )
         for first, end in _runs(touched):
             # Two steps earlier: the K filter has settled when the first touched one begins.
             early = max(first - 2, 0)

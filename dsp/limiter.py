@@ -27,15 +27,16 @@ class Ballistics:
     """How long after a peak it is back."""
     passes: int
     """How often what is left over the threshold is limited again: a gain that moves fast makes new peaks."""
+    margin_db: float
+    """Held in hand below the ceiling: a gain that moves shifts the peaks between samples a little, and what a fast one
+    adds near half the sample rate is read differently by different meters."""
 
 
-SMOOTH: Final = Ballistics(attack_s=0.005, release_s=0.020, passes=1)
+SMOOTH: Final = Ballistics(attack_s=0.005, release_s=0.020, passes=1, margin_db=0.03)
 """For clean speech: what the gain does to the sound lies close to it, and is masked."""
-FAST: Final = Ballistics(attack_s=0.000_5, release_s=0.000_5, passes=4)
+FAST: Final = Ballistics(attack_s=0.000_5, release_s=0.000_5, passes=4, margin_db=0.2)
 """For noisy speech: touches next to nothing but the peaks; what that adds to the sound lies under the noise."""
 
-# A gain that moves shifts the peaks between samples a little: kept in hand.
-_MARGIN_DB: Final = 0.03
 _HELD_BACK_FRAMES: Final = 64  # more than what the kernel keeps beside the attack
 
 
@@ -73,7 +74,7 @@ class Limiter:
         self._state = _kernels().cc_limiter_new(
             ctypes.byref(interpolator(sample_rate_hz)),
             len(self._gains),
-            threshold(ceiling_dbtp),
+            threshold(ceiling_dbtp, ballistics),
             ahead,
             behind,
             pointer(window),
@@ -99,9 +100,9 @@ class Limiter:
         return done[: _kernels().cc_limit_rest(self._state, pointer(done), self._held_back)]
 
 
-def threshold(ceiling_dbtp: float) -> float:
+def threshold(ceiling_dbtp: float, ballistics: Ballistics) -> float:
     """The magnitude, linear, that peaks are held at so that a ceiling in dBTP is kept."""
-    return float(10 ** ((ceiling_dbtp - _MARGIN_DB) / 20))
+    return float(10 ** ((ceiling_dbtp - ballistics.margin_db) / 20))
 
 
 @cache

@@ -20,9 +20,12 @@ _ABSOLUTE_GATE_LUFS: Final = -70.0
 _RELATIVE_GATE_LU: Final = -10.0
 _RANGE_GATE_LU: Final = -20.0
 _OFFSET: Final = -0.691  # BS.1770-5, annex 1, equation 2
-_STEP_S: Final = 0.1  # 400 ms blocks overlap by 75 %
+_PART_S: Final = 0.02  # Tech 3341, cases 13 and 14: a window that moves by more misses the loudest 400 ms
+_PARTS: Final = 5  # 400 ms blocks overlap by 75 %
 _REMEMBERED: Final = 12  # values, by the kernel, of each channel
 _MOMENTARY_STEPS, _SHORT_TERM_STEPS, _RANGE_STEPS = 4, 30, 10
+_WINDOWS_PARTS: Final = (_MOMENTARY_STEPS * _PARTS, _SHORT_TERM_STEPS * _PARTS)
+_PARTS_AT_ONCE: Final = 3_000
 
 
 @dataclass(frozen=True)
@@ -49,15 +52,21 @@ class Energies:
     """Which steps lie outside the pauses, shape (steps,)."""
     peaks: NDArray[np.float32]
     """Greatest magnitude among each step's samples, before the weighting; shape (channels, steps)."""
+    loudest: NDArray[np.float64] | None = None
+    """Greatest mean square of 400 ms and of 3 s, of each channel and last of all together; shape (2, channels + 1).
+    None where it was not looked for."""
 
-    def loudness(self, channels: Sequence[int] | None = None) -> Loudness:
-        """Loudness of some channels, or of all, together; each has the weight 1.0."""
-        total = self._total(channels)
+    def loudness(self, channel: int | None = None) -> Loudness:
+        """Loudness of a channel as a mono programme, or of all together; each has the weight 1.0."""
+        total = self._total(None if channel is None else [channel])
+        momentary, short_term = (
+            (0.0, 0.0) if self.loudest is None else self.loudest[:, -1 if channel is None else channel]
+        )
         return Loudness(
             integrated_lufs=self._integrated(total),
             range_lu=self._range(total),
-            momentary_max_lufs=self._greatest(total, _MOMENTARY_STEPS),
-            short_term_max_lufs=self._greatest(total, _SHORT_TERM_STEPS),
+            momentary_max_lufs=_level(momentary) if momentary > 0.0 else None,
+            short_term_max_lufs=_level(short_term) if short_term > 0.0 else None,
         )
 
     def integrated_lufs(self, channels: Sequence[int] | None = None) -> float | None:
@@ -93,11 +102,6 @@ class Energies:
         low, high = np.percentile(gated, [10, 95], method="nearest")
         return 10 * float(np.log10(high / low))
 
-    def _greatest(self, total: NDArray[np.float64], steps: int) -> float | None:
-        """EBU Tech 3341, section 2.2: the greatest reading of a window that moves by 100 ms."""
-        most = float(self._blocks(total, steps).max(initial=0.0))
-        return _level(most) if most > 0.0 else None
-
     def _blocks(self, total: NDArray[np.float64], steps: int, *, every: int = 1) -> NDArray[np.float64]:
         """Mean of each run of steps, from every so many on, of which none lies in a pause."""
         if total.size < steps:
@@ -109,6 +113,68 @@ class Energies:
             np.maximum(sums[steps:] - sums[:-steps], 0.0)[::every][whole[::every]] / steps
         )
         return means
+
+
+class _Loudest:
+    """Finds the greatest mean square of windows that move by 20 ms; EBU Tech 3341, section 2.2.
+
+    Those of a whole recording need not stand side by side, and how they come changes no sum.
+    """
+
+    def __init__(
+        self, channels: int, part_frames: int, sample_rate_hz: int, pauses: tuple[Pause, ...]
+    ) -> None:
+        # As far as parts go that lie in the pause, even partly.
+        self._paused = [
+            (first // part_frames, np.ceil(np.ceil(last) / part_frames))
+            for first, last in (
+                (max(pause.start_s * sample_rate_hz, 0.0), pause.end_s * sample_rate_hz) for pause in pauses
+            )
+            if first < last
+        ]
+        self._known = np.empty((channels + 1, 0))
+        self._first = 0  # part, in the recording, of the first that is known
+        self._waiting: list[NDArray[np.float64]] = []
+        self._found = np.zeros((len(_WINDOWS_PARTS), channels + 1))
+
+    def push(self, parts: NDArray[np.float64]) -> None:
+        """Take the mean squares of the next parts, shape (channels, parts)."""
+        self._waiting.append(parts)
+        if sum(waiting.shape[1] for waiting in self._waiting) >= _PARTS_AT_ONCE:
+            self.found()
+
+    def found(self) -> NDArray[np.float64]:
+        """Give the greatest mean squares so far, shape (windows, channels + 1); the last of all channels together."""
+        added = np.concatenate([self._known[:-1], *self._waiting], axis=1)
+        self._waiting = []
+        known = np.concatenate([added, added.sum(axis=0, keepdims=True)])
+        silenced = np.zeros(known.shape[1], dtype=np.bool_)
+        for first, last in self._paused:
+            begin, end = (int(np.clip(part - self._first, 0, silenced.size)) for part in (first, last))
+            silenced[begin:end] = True
+        for found, parts in zip(self._found, _WINDOWS_PARTS, strict=True):
+            means = _neighbours(known, parts) / parts
+            if silenced.any():
+                means[:, _neighbours(silenced[None].astype(np.float64), parts)[0] > 0] = 0.0
+            np.maximum(found, means.max(axis=1, initial=0.0), out=found)
+        leaving = max(known.shape[1] - max(_WINDOWS_PARTS) + 1, 0)
+        self._first += leaving
+        self._known = known[:, leaving:]
+        return self._found.copy()
+
+
+def _neighbours(values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """Sum of each ``count`` neighbours along the last axis; each by the same tree of sums, wherever it stands."""
+    places = max(values.shape[1] - count + 1, 0)
+    sums = np.zeros((len(values), places))
+    at, width, runs = 0, 1, values  # runs of ``width`` neighbours
+    while places and width <= count:
+        if count & width:
+            sums += runs[:, at : at + places]
+            at += width
+        runs = runs[:, :-width] + runs[:, width:]
+        width *= 2
+    return sums
 
 
 class EnergyMeter:
@@ -124,10 +190,14 @@ class EnergyMeter:
         Channels side by side.
     pauses
         Stretches that do not count.
+    loudest
+        Whether to look for the loudest 400 ms and 3 s.
     """
 
-    def __init__(self, sample_rate_hz: int, channels: int, pauses: tuple[Pause, ...] = ()) -> None:
-        self._step = step_frames(sample_rate_hz)
+    def __init__(
+        self, sample_rate_hz: int, channels: int, pauses: tuple[Pause, ...] = (), *, loudest: bool = False
+    ) -> None:
+        self._part = step_frames(sample_rate_hz) // _PARTS
         self._rate_hz = sample_rate_hz
         self._pauses = pauses
         self._coefficients = _as_kernel_takes_them(sample_rate_hz)
@@ -137,15 +207,20 @@ class EnergyMeter:
         self._frames = 0
         self._tops = np.zeros(channels, dtype=np.float32)
         # Found once: to ask numpy for an address takes longer than to filter 100 ms.
-        kept = (self._coefficients, self._state, self._sums, self._tops)
-        self._coefficients_at, self._state_at, self._sums_at, self._tops_at = map(pointer, kept)
+        self._coefficients_at, self._state_at = pointer(self._coefficients), pointer(self._state)
+        self._sums_at, self._tops_at = pointer(self._sums), pointer(self._tops)
+        self._rest: tuple[NDArray[np.float64], NDArray[np.float32]] = (
+            np.empty((channels, 0)),
+            np.empty((channels, 0), dtype=np.float32),
+        )
         self._ended: list[tuple[NDArray[np.float64], NDArray[np.float32]]] = []
+        self._loudest = _Loudest(channels, self._part, sample_rate_hz, pauses) if loudest else None
 
     def push(self, block: Samples) -> None:
         """Take the next frames, shape (frames, channels)."""
         block = np.asfortranarray(block)
-        filled = self._frames % self._step
-        energies = np.empty((self._channels, (filled + len(block)) // self._step))
+        filled = self._frames % self._part
+        energies = np.empty((self._channels, (filled + len(block)) // self._part))
         peaks = np.empty(energies.shape, dtype=np.float32)
         _kernel()(
             pointer(block),
@@ -153,7 +228,7 @@ class EnergyMeter:
             self._channels,
             len(block),
             self._coefficients_at,
-            self._step,
+            self._part,
             self._state_at,
             self._sums_at,
             self._tops_at,
@@ -163,7 +238,8 @@ class EnergyMeter:
             energies.shape[1],
         )
         self._frames += len(block)
-        self._ended.append((energies, peaks))
+        if energies.shape[1]:
+            self._gather(energies, peaks)
 
     def finish(self) -> Energies:
         """Give what was gathered; what follows the last whole step counts nowhere."""
@@ -171,18 +247,32 @@ class EnergyMeter:
         steps = np.concatenate([none, *(energies for energies, _ in self._ended)], axis=1)
         peaks = np.concatenate([none.astype(np.float32), *(peaks for _, peaks in self._ended)], axis=1)
         counted = np.ones(steps.shape[1], dtype=np.bool_)
+        step = self._part * _PARTS
         for pause in self._pauses:
             # As far as frames go that lie in the pause, even partly; see ``dsp.audio.paused``.
             first = int(min(max(pause.start_s * self._rate_hz, 0.0), self._frames))
             last = ceil(min(max(pause.end_s * self._rate_hz, 0.0), self._frames))
             if first < last:
-                counted[first // self._step : -(-last // self._step)] = False
-        return Energies(steps, counted, peaks)
+                counted[first // step : -(-last // step)] = False
+        return Energies(steps, counted, peaks, None if self._loudest is None else self._loudest.found())
+
+    def _gather(self, energies: NDArray[np.float64], peaks: NDArray[np.float32]) -> None:
+        """Make steps of parts, shape (channels, parts)."""
+        if self._loudest is not None:
+            self._loudest.push(energies)
+        energies = np.concatenate((self._rest[0], energies), axis=1)
+        peaks = np.concatenate((self._rest[1], peaks), axis=1)
+        whole = energies.shape[1] // _PARTS * _PARTS
+        self._rest = energies[:, whole:], peaks[:, whole:]
+        shape = self._channels, whole // _PARTS, _PARTS
+        self._ended.append(
+            (energies[:, :whole].reshape(shape).mean(axis=2), peaks[:, :whole].reshape(shape).max(axis=2))
+        )
 
 
 def step_frames(sample_rate_hz: int) -> int:
-    """Frames of a step of 100 ms."""
-    return round(_STEP_S * sample_rate_hz)
+    """Frames of a step of 100 ms, which is made of whole parts."""
+    return _PARTS * round(_PART_S * sample_rate_hz)
 
 
 def _level(power: float) -> float:

@@ -43,7 +43,7 @@ class Meter:
     """
 
     def __init__(self, sample_rate_hz: int, channels: int, pauses: tuple[Pause, ...] = ()) -> None:
-        self._energies = EnergyMeter(sample_rate_hz, channels, pauses)
+        self._energies = EnergyMeter(sample_rate_hz, channels, pauses, loudest=True)
         self._peaks = TruePeakMeter(sample_rate_hz, channels, pauses)
         self._levels = LevelMeter(sample_rate_hz, channels, pauses)
 
@@ -57,7 +57,7 @@ class Meter:
         """Give what was measured; ``roles`` are those of the channels, as far as they are known."""
         energies, peaks, levels = self._energies.finish(), self._peaks.finish(), self._levels.finish()
         channels = tuple(
-            _channel(index, dict(enumerate(roles)).get(index), energies.loudness([index]), float(peak), own)
+            _channel(index, dict(enumerate(roles)).get(index), energies.loudness(index), float(peak), own)
             for index, (peak, own) in enumerate(zip(peaks, levels, strict=True))
         )
         together = energies.loudness()

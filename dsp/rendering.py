@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from dsp.stages import LimitTruePeak, NormalizeLoudness, Stage
 from dsp.streams import filtered
 
 _S = TypeVar("_S", bound=Stage)
+_OVER_CEILING_DB: Final = 0.1  # what is less is not worth a word
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,7 @@ class Rendering:
             warnings.append(ReportWarning(code="clipped", message=message))
         with self.clock.stage("measure"):
             measured = output.meter.finish() if encoder.exact else _decoded(output.path, sound.pauses)
+        warnings += self._over_ceiling(output.name, measured.measurement.programme.true_peak_dbtp)
         return RenditionReport(
             name=output.name,
             path=str(output.path),
@@ -148,6 +150,18 @@ class Rendering:
                 ),
             ),
         )
+
+    def _over_ceiling(self, name: str, true_peak_dbtp: float | None) -> Iterator[ReportWarning]:
+        limit = _of(LimitTruePeak, self.rendition.stages)
+        if limit is None or true_peak_dbtp is None or true_peak_dbtp <= limit.ceiling_dbtp + _OVER_CEILING_DB:
+            return
+        how = self.rendition.encoding if self.rendition.encoding == "mulaw" else self.rendition.format
+        message = (
+            f"`{name}` reaches {true_peak_dbtp:.1f} dBTP once it is decoded, over the ceiling of "
+            f"{limit.ceiling_dbtp:g}: {how} does not keep the waveform. "
+            "Lower the ceiling, or choose another format, where it matters."
+        )
+        yield ReportWarning(code="over_ceiling", message=message)
 
     def _channel(self, channel: ChannelMeasurement, origin: int | None, sound: Prepared) -> CleanedChannel:
         told: dict[str, Any] = dict(channel)

@@ -43,7 +43,8 @@ _WINDOWS_AT_ONCE: Final = 256  # the logarithms of twelve hours need not stand s
 class Decision:
     """Which frames of 20 ms of one channel are what; whole frames only, all of shape (frames,).
 
-    Frames in a pause are neither speech nor noise, and so are those just before and after speech.
+    Frames in a pause are neither speech nor noise, nor are those just before and after speech, nor what lies before the
+    first sound and after the last: a recorder that runs before the line is open says nothing about the line.
     """
 
     power: NDArray[np.float32]
@@ -100,6 +101,7 @@ def decide(power: NDArray[np.float32], counted: NDArray[np.bool_], samples: int)
     samples
         Samples in a frame.
     """
+    counted = _from_first_sound_to_last(power, counted)
     if counted.all():
         speech = _is_speech(power)
     else:
@@ -122,6 +124,17 @@ def speech_levels(decision: Decision) -> SpeechLevels:
         noise_dbfs=10 * log10(noise_power) if noise_power > _SILENCE else None,
         speech_s=frames * FRAME_S,
     )
+
+
+def _from_first_sound_to_last(power: NDArray[np.float32], counted: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Leave out the digital silence at the ends: delaying a recording must change nothing but its time."""
+    sounds = power > _SILENCE
+    sounds &= counted
+    kept = np.zeros_like(counted)
+    if sounds.any():
+        inner = slice(int(sounds.argmax()), sounds.size - int(sounds[::-1].argmax()))
+        kept[inner] = counted[inner]
+    return kept
 
 
 def _is_speech(power: NDArray[np.float32]) -> NDArray[np.bool_]:

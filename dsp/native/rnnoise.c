@@ -53,7 +53,8 @@ void cc_rnnoise_run(rn_stream *stream, int level, const float *in, float *out, s
 void cc_rnnoise_free(rn_stream *stream) { free(stream); }
 
 /* A stream of up to RN_CHANNELS channels, at rest; NULL where memory is out. Model and tables must outlive it. */
-rn_stream *cc_rnnoise_new(const rn_model *model, const rn_tables *tables, int channels, float mix) {
+rn_stream *cc_rnnoise_new(const rn_model *model, const rn_tables *tables, int channels, float mix,
+                         int pitch_filter) {
     const size_t hop = tables->hop, turn = (size_t)4 * tables->near * RN_FRAMES;
     const size_t head = (sizeof(rn_stream) + 63) / 64 * 16; /* in floats, as what follows */
     const size_t shared = (size_t)RN_TOGETHER * RN_FRAMES * (RN_GATES + RN_BANDS + RN_UNITS / 2 + RN_UNITS / 4);
@@ -65,7 +66,8 @@ rn_stream *cc_rnnoise_new(const rn_model *model, const rn_tables *tables, int ch
     if (!stream) return NULL;
     memset(stream, 0, whole);
     float *at = (float *)stream + head;
-    *stream = (rn_stream){.model = model, .tables = tables, .channels = channels, .mix = mix, .scratch = at};
+    *stream = (rn_stream){.model = model, .tables = tables, .channels = channels, .mix = mix,
+                          .pitch_filter = pitch_filter, .scratch = at};
     at += shared;
     for (int c = 0; c < channels; c++) {
         rn_channel *one = &stream->channel[c];

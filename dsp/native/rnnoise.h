@@ -121,6 +121,7 @@ typedef struct {
     const rn_tables *tables;
     int32_t channels;
     float mix;
+    int32_t pitch_filter;
     int64_t calls;
     rn_channel channel[RN_CHANNELS];
     float *scratch;

@@ -127,13 +127,13 @@ static void rn_smooth(rn_channel *one, float plain[RN_FRAMES][RN_BANDS], float s
 }
 
 /* The frames of the call before, whose gains are all known now. */
-static void rn_synthesise(const rn_tables *t, rn_channel *one, const float *spectrum, const float *bands, float mix,
-                          float *out, float *scratch) {
+static void rn_synthesise(const rn_stream *stream, rn_channel *one, const float *spectrum, const float *bands, float *out) {
+    const rn_tables *t = stream->tables;
     const size_t room = (size_t)2 * t->hop * RN_LANES;
     const float *from[2];
-    float *re = scratch, *im = re + room, *spare_re = im + room, *spare_im = spare_re + room;
+    float *re = stream->scratch, *im = re + room, *spare_re = im + room, *spare_im = spare_re + room;
     for (int group = 0; group < RN_FRAMES / RN_LANES; group += 2) {
-        rn_inverse(t, spectrum, bands, one->gains, group, &re, &im, &spare_re, &spare_im);
+        rn_inverse(t, stream->pitch_filter, spectrum, bands, one->gains, group, &re, &im, &spare_re, &spare_im);
         from[0] = re;
         from[1] = im;
         for (int f = 0; f < 2 * RN_LANES; f++) {
@@ -145,7 +145,7 @@ static void rn_synthesise(const rn_tables *t, rn_channel *one, const float *spec
             }
         }
     }
-    const float share = 1.0f - mix;
+    const float mix = stream->mix, share = 1.0f - mix;
     for (int i = 0; i < RN_FRAMES * t->hop; i++) out[i] = share * out[i] + mix * one->original[i];
 }
 
@@ -179,8 +179,7 @@ void RN_RUN(rn_stream *stream, const float *in, float *out, size_t apart) {
         float gains[2][RN_FRAMES][RN_BANDS];
         rn_smooth(one, gains[0], gains[1]);
         for (int i = 0; i < 2; i++) memcpy(one->gains[i][RN_FRAMES], gains[i][0], sizeof gains[i][0]);
-        rn_synthesise(t, one, one->spectrum + before * turn, one->bands + before * bands, stream->mix, out + c * apart,
-                      stream->scratch);
+        rn_synthesise(stream, one, one->spectrum + before * turn, one->bands + before * bands, out + c * apart);
         for (int i = 0; i < 2; i++) memcpy(one->gains[i], gains[i], sizeof gains[i]);
     }
     stream->calls++;

@@ -270,9 +270,18 @@ static void rn_comb(const rn_tables *t, const float *spectrum, const float *band
     }
 }
 
+/* The spectrum of RN_LANES frames as it is, in the form that rn_comb gives. */
+static void rn_plain(const rn_tables *t, const float *spectrum, rn_vec (*x)[2], float norm[][RN_LANES]) {
+    const size_t part = (size_t)t->near * RN_FRAMES;
+    for (int k = 0; k < t->bins; k++)
+        for (int i = 0; i < 2; i++) x[k][i] = *(const rn_vec *)(spectrum + i * part + (size_t)k * RN_FRAMES);
+    for (int b = 0; b < RN_BANDS; b++)
+        for (int l = 0; l < RN_LANES; l++) norm[b][l] = 1.0f;
+}
+
 /* Frames of two groups of lanes from their spectra and gains: the windowed signal of the first as real part, that of the
  * second as imaginary part of one inverse transform. What the high-pass did to phases is undone. */
-static void rn_inverse(const rn_tables *t, const float *spectrum, const float *bands,
+static void rn_inverse(const rn_tables *t, int pitch_filter, const float *spectrum, const float *bands,
                        float (*gains)[RN_FRAMES + 1][RN_BANDS], int group, float **re, float **im, float **spare_re,
                        float **spare_im) {
     const int around = 2 * t->hop;
@@ -287,7 +296,11 @@ static void rn_inverse(const rn_tables *t, const float *spectrum, const float *b
                 raw[b][l] = gains[0][frame][b];
                 smooth[g][b][l] = gains[1][frame][b];
             }
-        rn_comb(t, spectrum + (group + g) * RN_LANES, bands + (group + g) * RN_LANES, raw, g ? y : x, norm[g]);
+        const float *own = spectrum + (group + g) * RN_LANES;
+        if (pitch_filter)
+            rn_comb(t, own, bands + (group + g) * RN_LANES, raw, g ? y : x, norm[g]);
+        else
+            rn_plain(t, own, g ? y : x, norm[g]);
     }
     memset(*re, 0, sizeof(float) * RN_LANES * around);
     memset(*im, 0, sizeof(float) * RN_LANES * around);

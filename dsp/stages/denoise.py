@@ -60,6 +60,15 @@ class Denoise(Stage):
             raise not_known("method", method, get_args(Method))
         return method
 
+    @model_validator(mode="before")
+    @classmethod
+    def _mix_of_the_method(cls, told: Any) -> Any:
+        """Spell the method's own mix out: a chain that names it is the same chain."""
+        if isinstance(told, dict) and told.get("mix") is None:
+            method = told.get("method", "auto")
+            return {**told, "mix": _MIX.get(method)} if isinstance(method, str) and method in _MIX else told
+        return told
+
     @model_validator(mode="after")
     def _mix_is_used(self) -> Self:
         if self.method not in _MIX and self.mix is not None:
@@ -123,13 +132,13 @@ class Denoise(Stage):
         from dsp.rnnoise import RnNoise, RnNoiseUnavailable  # noqa: PLC0415
 
         rate_hz = context.audio.sample_rate_hz
-        mix = _MIX[self.method] if self.mix is None else self.mix
+        assert self.mix is not None  # noqa: S101  (of these methods it is known)
         try:
-            return RnNoise(rate_hz, channels, mix=mix)
+            return RnNoise(rate_hz, channels, mix=self.mix)
         except RnNoiseUnavailable as why:
             from dsp.rnnoise_library import LibraryRnNoise  # noqa: PLC0415
 
-            library = LibraryRnNoise(rate_hz, channels, mix=mix)
+            library = LibraryRnNoise(rate_hz, channels, mix=self.mix)
             message = (
                 f"RNNoise runs in its library's own loop, slower and not to the same bit, because: {why}"
             )

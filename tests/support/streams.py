@@ -32,7 +32,7 @@ def heard(meter: Meter, samples: Samples, block_frames: int = 4_096) -> None:
 
 def energies(samples: Samples, sample_rate_hz: int = 8_000, pauses: tuple[Pause, ...] = ()) -> Energies:
     """What the loudness of samples is read from."""
-    meter = EnergyMeter(sample_rate_hz, samples.shape[1], pauses)
+    meter = EnergyMeter(sample_rate_hz, samples.shape[1], pauses, loudest=True)
     heard(meter, samples)
     return meter.finish()
 

@@ -1,10 +1,13 @@
 """Chain files: what is right is read, what is wrong is refused with its line and the nearest right name."""
 
+from typing import get_args
+
 import pytest
 
 from dsp import ChainFileError, load_chain_file, shipped_chain_file
 from dsp.chain_file import _SHIPPED
 from dsp.stages import REGISTRY, Denoise, LimitTruePeak, NormalizeLoudness, Stage
+from dsp.stages.denoise import Method
 
 SHIPPED = _SHIPPED.read_text(encoding="utf-8")
 
@@ -19,7 +22,38 @@ MISTAKES = {
     "an unknown key of a stage": ("target_lufs", "target_luft", "target_luft", "did you mean `target_lufs`?"),
     "an unknown key of a rendition": ("format: wav", "formt: wav", "formt", "did you mean `format`?"),
     "an unknown key on top": ("chains:", "chain:", "chain:", "did you mean `chains`?"),
-    "an unknown method": ("spectral_gate}", "spectral_gat}", "denoise:", "did you mean `spectral_gate`?"),
+    "an unknown method": ("method: auto", "method: rnnoize", "denoise:", "did you mean `rnnoise`?"),
+    "an option of another method": (
+        "method: auto",
+        "method: omlsa, mix: 0.1",
+        "denoise:",
+        "`mix` belongs to the methods `auto` and `rnnoise`",
+    ),
+    "an encoding of another format": (
+        "{format: flac}",
+        "{format: flac, encoding: mulaw}",
+        "listen:",
+        "`flac` has no encoding `mulaw`",
+    ),
+    "a bit rate without a codec": (
+        "format: wav",
+        "format: wav\n        bit_rate_kbps: 32",
+        "asr:",
+        "`wav` loses nothing and has no bit_rate_kbps",
+    ),
+    "a rate that is none of telephony": (
+        "{format: flac}",
+        "{format: flac, sample_rate_hz: 96000}",
+        "listen:",
+        "must be less than or equal to 48000",
+    ),
+    "an unknown speed": (
+        "ceiling_dbtp: -1.5",
+        "ceiling_dbtp: -1.5, speed: fats",
+        "limit:",
+        "did you mean `fast`?",
+    ),
+    "a target that is none": ("target_lufs: -16.0", "target_lufs: -5", "target_lufs: -5", "or equal to -9"),
     "an unknown format": ("flac}", "flax}", "listen:", "did you mean `flac`?"),
     "a value out of range": (
         "ceiling_dbtp: -1.5",
@@ -43,7 +77,7 @@ MISTAKES = {
         "each at most once",
     ),
     "stages out of order": (
-        "- denoise: {method: spectral_gate}",
+        "- denoise: {method: auto}",
         "- limit",
         "    stages:",
         "run in the order",
@@ -75,13 +109,31 @@ def test_a_mistake_is_named_with_its_line(mistake: str) -> None:
     assert refused.value.code == "chain_file_invalid"
 
 
-@pytest.mark.parametrize("method", ["auto", "rnnoise", "omlsa", "afftdn", "logmmse"])
-def test_a_method_to_come_is_refused_with_those_that_exist(method: str) -> None:
-    """No denoiser is silently replaced by another."""
-    with pytest.raises(
-        ChainFileError, match=f"`{method}` does not exist in this version, which has `spectral_gate` and"
-    ):
-        load_chain_file(SHIPPED.replace("spectral_gate", method), origin="mine.yaml")
+@pytest.mark.parametrize("method", get_args(Method))
+def test_every_method_can_be_chosen(method: str) -> None:
+    text = SHIPPED.replace("method: auto", f"method: {method}")
+    (stage, *_) = load_chain_file(text, origin="mine.yaml").chains["telephony"].stages
+    assert isinstance(stage, Denoise)
+    assert stage.method == method
+
+
+@pytest.mark.parametrize(
+    ("written", "form", "encoding", "bit_rate_kbps", "sample_rate_hz"),
+    [
+        ("{format: mp3}", "mp3", None, None, None),
+        ("{format: m4a, bit_rate_kbps: 48}", "m4a", None, 48, None),
+        ("{format: opus, sample_rate_hz: 16000}", "opus", None, None, 16_000),
+        ("{format: wav, encoding: mulaw}", "wav", "mulaw", None, None),
+        ("{format: flac, encoding: pcm_24, layout: mono}", "flac", "pcm_24", None, None),
+    ],
+)
+def test_the_files_of_a_rendition_can_be_chosen(
+    written: str, form: str, encoding: str | None, bit_rate_kbps: int | None, sample_rate_hz: int | None
+) -> None:
+    text = SHIPPED.replace("{format: flac}", written)
+    listen = load_chain_file(text, origin="mine.yaml").chains["telephony"].renditions["listen"]
+    assert (listen.format, listen.encoding) == (form, encoding)
+    assert (listen.bit_rate_kbps, listen.sample_rate_hz) == (bit_rate_kbps, sample_rate_hz)
 
 
 def test_every_mistake_is_told_at_once() -> None:
@@ -154,10 +206,10 @@ def test_json_is_read_with_its_tabs_and_exponents() -> None:
 
 
 def test_the_shipped_chain_is_what_the_documents_say() -> None:
-    """Listen is denoised and levelled FLAC; asr is WAV, levelled and not denoised."""
+    """Listen is FLAC, levelled, and denoised where there is noise; asr is WAV, levelled and not denoised."""
     shipped = shipped_chain_file().chains["telephony"]
     assert shipped.stages == (
-        Denoise(method="spectral_gate"),
+        Denoise(method="auto", mix=0.1),
         NormalizeLoudness(target_lufs=-16.0),
         LimitTruePeak(ceiling_dbtp=-1.5),
     )

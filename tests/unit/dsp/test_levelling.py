@@ -125,7 +125,7 @@ def test_samples_that_no_peak_is_near_pass_bit_for_bit(
     speed: Literal["smooth", "fast"], moves: Ballistics
 ) -> None:
     """The gain begins to fall the attack before a peak, and is back the release after it."""
-    samples = 0.1 * np.sin(np.arange(16_000, dtype=np.float32) / 3)[:, None]
+    samples = (0.1 * np.sin(np.arange(16_000) / 3)).astype(np.float32)[:, None]
     samples[8_000] = 1.0
     out = run(LimitTruePeak(speed=speed), samples)
     changed = np.flatnonzero((out != samples).any(axis=1))
@@ -142,8 +142,10 @@ def test_what_is_under_the_ceiling_is_not_touched() -> None:
 
 
 def test_there_is_no_pumping() -> None:
-    """Smooth: between the pulses of a low voice, 10 ms apart, less than half of 6 dB come back, and 20 ms after the last
-    one all of it has, before anybody hears the room breathe."""
+    """Smooth: between the pulses of a low voice, 10 ms apart, less than half of 6 dB come back.
+
+    And 20 ms after the last one all of it has, before anybody hears the room breathe.
+    """
     samples = np.full((8_000, 1), 1e-3, dtype=np.float32)
     samples[2_000:6_000:80] = 1.68
     gain_db = 20 * np.log10(run(LimitTruePeak(speed="smooth"), samples) / samples)[:, 0]
@@ -203,9 +205,9 @@ def test_no_peak_is_over_the_ceiling(
 ) -> None:
     """Within 0.1 dB, for noise, for single impulses, and for anything between."""
     generator = np.random.default_rng(seed)
-    samples = generator.normal(0.0, 0.05, (8_000, 2))
-    samples *= 1 + 10 ** (over_db / 20) * (generator.uniform(size=(8_000, 2)) < peaks_per_s / RATE_HZ)
-    samples = samples.astype(np.float32)
+    noise = generator.normal(0.0, 0.05, (8_000, 2))
+    noise *= 1 + 10 ** (over_db / 20) * (generator.uniform(size=(8_000, 2)) < peaks_per_s / RATE_HZ)
+    samples = noise.astype(np.float32)
     out = run(LimitTruePeak(ceiling_dbtp=ceiling_dbtp, speed=speed), samples, linked=linked)
     assert true_peak_dbtp(out) <= ceiling_dbtp + 0.1
     assert (np.abs(out) <= np.abs(samples)).all()

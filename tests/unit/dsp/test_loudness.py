@@ -10,7 +10,7 @@ from scipy.signal import sosfilt
 from dsp import Pause
 from dsp.audio import Samples
 from dsp.k_weighting import _FITTED, fitted, k_weighting, response_db
-from dsp.loudness import EnergyMeter
+from dsp.loudness import EnergyMeter, step_frames
 from tests.support.streams import BLOCKS, energies, heard
 
 RATES_HZ = [8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000]
@@ -112,7 +112,7 @@ def test_under_3_s_there_is_a_loudness_and_no_range() -> None:
 def test_one_channel_is_a_mono_programme_with_weight_1() -> None:
     """Two equal channels are 3 LU louder than each of them."""
     sound = energies(_tone([(-23.0, 5)]))
-    alone, together = sound.loudness([0]).integrated_lufs, sound.loudness().integrated_lufs
+    alone, together = sound.loudness(0).integrated_lufs, sound.loudness().integrated_lufs
     assert alone is not None
     assert together == pytest.approx(alone + 10 * np.log10(2), abs=1e-9)
 
@@ -138,7 +138,7 @@ def test_how_the_stream_is_cut_changes_not_one_bit(block_frames: int) -> None:
 def test_the_kernel_is_the_filter(sample_rate_hz: int) -> None:
     """Against scipy's second-order sections, step by step."""
     samples = np.random.default_rng(2).normal(0, 0.1, (2 * sample_rate_hz, 1)).astype(np.float32)
-    step = round(0.1 * sample_rate_hz)
+    step = step_frames(sample_rate_hz)
     reference = sosfilt(k_weighting(sample_rate_hz), samples[:, 0].astype(np.float64)) ** 2
     whole = reference.size // step
     expected = reference[: whole * step].reshape(whole, step).mean(axis=1)
@@ -156,7 +156,7 @@ def test_the_greatest_momentary_and_short_term_loudness() -> None:
 
 
 def test_after_hours_of_silence_nothing_is_left_that_is_slow() -> None:
-    """The filter's memory of a sound decays to nothing, not to numbers that processors handle a hundred times slower."""
+    """What the filter remembers decays to nothing, not to numbers that processors handle a hundred times slower."""
     meter = EnergyMeter(8_000, 1)
     meter.push(np.full((80, 1), 0.5, dtype=np.float32))
     meter.push(np.zeros((80_000, 1), dtype=np.float32))

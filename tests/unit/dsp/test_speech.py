@@ -12,7 +12,7 @@ from scipy.ndimage import binary_opening, maximum_filter1d, median_filter, unifo
 from dsp import Pause
 from dsp.audio import Samples
 from dsp.levels import LevelMeter
-from dsp.speech import Decision, SpeechLevels, decide
+from dsp.speech import Decision, SpeechLevels, decide, speech_levels
 
 RATE_HZ = 8_000
 FRAME = 160
@@ -125,6 +125,9 @@ def _by_scipy(
     power: NDArray[np.float64], counted: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Speech and noise, written with scipy's filters, in decibels and all at once."""
+    sounding = np.flatnonzero(counted & (power > 10**-9.6))
+    ends = np.arange(power.size)
+    counted = counted & (ends >= sounding.min(initial=power.size)) & (ends <= sounding.max(initial=-1))
     speech = np.zeros(power.size, dtype=np.bool_)
     if counted.any():
         level_db = 10 * np.log10(np.maximum(power[counted], 10**-9.6))
@@ -173,3 +176,14 @@ def test_decisions_are_those_of_scipys_filters(
     speech, noise = _by_scipy(power.astype(np.float64), counted)
     assert np.array_equal(decision.speech, speech)
     assert np.array_equal(decision.noise, noise)
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 0), (160, 0), (0, 40), (1_000, 1_000)])
+def test_digital_silence_at_the_ends_decides_nothing(before: int, after: int) -> None:
+    """A recorder that runs before the line is open, and after: what is between is decided as if it were alone."""
+    decision, _ = _decided(_party(-25, -45, 12.0))
+    power = np.pad(decision.power, (before, after))
+    longer = decide(power, np.ones(power.size, dtype=np.bool_), FRAME)
+    assert np.array_equal(longer.speech, np.pad(decision.speech, (before, after)))
+    assert np.array_equal(longer.noise, np.pad(decision.noise, (before, after)))
+    assert speech_levels(longer) == speech_levels(decision)
