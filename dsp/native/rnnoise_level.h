@@ -129,7 +129,7 @@ static void rn_smooth(rn_channel *one, float plain[RN_FRAMES][RN_BANDS], float s
 /* The frames of the call before, whose gains are all known now. */
 static void rn_synthesise(const rn_stream *stream, rn_channel *one, const float *spectrum, const float *bands, float *out) {
     const rn_tables *t = stream->tables;
-    const size_t room = (size_t)2 * t->hop * RN_LANES;
+    const size_t room = (size_t)2 * t->bins * RN_LANES; /* of a spectrum too: a bin more than half the samples */
     const float *from[2];
     float *re = stream->scratch, *im = re + room, *spare_re = im + room, *spare_im = spare_re + room;
     for (int group = 0; group < RN_FRAMES / RN_LANES; group += 2) {

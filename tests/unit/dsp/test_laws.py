@@ -52,7 +52,8 @@ def test_how_loud_a_recording_was_does_not_matter_to_a_chain_that_levels(gain_db
     """Float files may go over full scale."""
     samples = _call(3.0)
     gain = np.float32(10 ** (gain_db / 20))
-    first, second = (cleaned(samples * by, LEVELLED).samples for by in (np.float32(1.0), gain))
+    stages = [{"normalize": {"max_gain_db": 60}}, "limit"]
+    first, second = (cleaned(samples * by, stages).samples for by in (np.float32(1.0), gain))
     assert residual_db(first, second) < -50  # the loudness is met within 0.005 LU, which is -65 dB
 
 
