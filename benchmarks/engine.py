@@ -15,7 +15,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from operator import attrgetter
@@ -245,11 +245,11 @@ def cold_table(runs: Mapping[str, Sequence[Run]]) -> Iterator[str]:
     yield from _table([head, "wall", "CPU"], rows)
 
 
-def _conditions(rounds: int) -> Iterator[str]:
+def _conditions(plan: Plan) -> Iterator[str]:
     load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
     yield (
         f"{datetime.now(UTC):%Y-%m-%d}, {_processor()}, Python {platform.python_version()}, {_ffmpeg()}; medians of "
-        f"{rounds} rounds; load of the machine at the end: {load}."
+        f"{plan.rounds} rounds on a call of {_length(plan.call_s)}; load of the machine at the end: {load}."
     )
     yield ""
 
@@ -275,8 +275,11 @@ def main() -> None:
     parser.add_argument(
         "--folder", type=Path, help="where there is room for 8 GB (default: the temporary folder)"
     )
+    parser.add_argument(
+        "--minutes", type=int, default=60, help="of the call that all clean in turns (default: 60)"
+    )
     told = parser.parse_args()
-    plan = SMOKE if told.smoke else FULL
+    plan = SMOKE if told.smoke else replace(FULL, call_s=told.minutes * 60)
     cores = os.sched_getaffinity(0)
     with tempfile.TemporaryDirectory(dir=told.folder) as folder:
         bench = Bench(plan, Path(folder))
@@ -288,7 +291,7 @@ def main() -> None:
         ]
         os.sched_setaffinity(0, cores)
         tables += cold_table(bench.cold())
-    print("\n".join([*_conditions(plan.rounds), *tables]))
+    print("\n".join([*_conditions(plan), *tables]))
 
 
 if __name__ == "__main__":
