@@ -53,7 +53,7 @@ class Rendering:
         Raises
         ------
         OSError
-            A file cannot be written; none of the rendition's is left behind.
+            A file cannot be written; nothing of it is left behind.
         """
         with ExitStack() as scratch:
             blocks = self._levelled(sound, warnings, linked=self.linked)

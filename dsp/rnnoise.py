@@ -148,7 +148,11 @@ class RnNoise:
         pitch_filter: bool = False,
         level: str | None = None,
     ) -> None:
-        if not (8000 <= sample_rate_hz <= 48000 and 1 <= channels <= CHANNELS and 0 <= mix <= 1):
+        if not (
+            NATIVE_RATES_HZ[0] <= sample_rate_hz <= NATIVE_RATES_HZ[-1]
+            and 1 <= channels <= CHANNELS
+            and 0 <= mix <= 1
+        ):
             raise ValueError(
                 f"sample_rate_hz must be 8000 to 48000, channels 1 to {CHANNELS} and mix 0 to 1, "
                 f"not {sample_rate_hz}, {channels} and {mix}"

@@ -64,7 +64,10 @@ class _At48k:
         done = self._denoised(waiting[:whole].T)[self._behind :][: len(self._original)]
         self._behind -= min(self._behind, whole)
         original, self._original = self._original[: len(done)], self._original[len(done) :]
-        return (np.float32(1) - self._mix) * done + self._mix * original
+        mixed: Samples = ((np.float32(1) - self._mix) * done + self._mix * original).astype(
+            np.float32, copy=False
+        )
+        return mixed
 
     def _denoised(self, audio: NDArray[np.float32]) -> Samples:
         frames = np.ascontiguousarray(audio * SCALE)
@@ -72,7 +75,8 @@ class _At48k:
             for start in range(0, len(channel), FRAME):
                 at = channel[start:].ctypes.data
                 self._library.rnnoise_process_frame(state, at, at)
-        return frames.T / SCALE
+        denoised: Samples = (frames.T / SCALE).astype(np.float32, copy=False)
+        return denoised
 
 
 class LibraryRnNoise:

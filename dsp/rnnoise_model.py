@@ -138,8 +138,9 @@ def dense(arrays: dict[str, NDArray[Any]], layer: str) -> NDArray[np.int8]:
 
 
 class _Place:
-    """Memory for the arrays, in large pages where the system grants them: weights of a layer then keep to their places
-    in the processor's second cache, which is a tenth faster.
+    """Memory for the arrays, in large pages where the system grants them.
+
+    The weights of a layer then keep to their places in the processor's second cache, which is a tenth faster.
     """
 
     def __init__(self) -> None:
@@ -206,7 +207,7 @@ def _wide_layer(
 ) -> WideLayer:
     inputs, outputs = weights.shape
     packed = weights.reshape(inputs // 2, 2, outputs // 32, 32).transpose(2, 0, 3, 1)
-    return WideLayer(*map(place.put, (packed, scale.astype(np.float32), bias)))
+    return WideLayer(place.put(packed), place.put(scale.astype(np.float32)), place.put(bias))
 
 
 def build(arrays: dict[str, NDArray[Any]]) -> Model:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,10 @@ NATIVE_RATES_HZ = (8000, 16000, 48000)
 FULL_RATE_HZ = 48000
 BANDS = 32
 CENTRES = np.array(
-    [0, 2, 4, 6, 8, 10, 12, 15, 18, 21, 24, 28, 32, 36, 41, 47, 53, 60, 68, 77, 87, 98, 110, 124, 140]
-    + [157, 176, 198, 223, 251, 282, 317, 356, 400]
+    (
+        *(0, 2, 4, 6, 8, 10, 12, 15, 18, 21, 24, 28, 32, 36, 41, 47, 53, 60, 68, 77, 87, 98, 110, 124, 140),
+        *(157, 176, 198, 223, 251, 282, 317, 356, 400),
+    )
 )
 """Bins of 50 Hz where bands have their centres, with one more on either side (RNNoise 0.2, ``eband20ms``)."""
 REACH = 10
@@ -72,14 +75,15 @@ def kernel(steps: int) -> NDArray[np.float64]:
     """Impulse response of resampling to 48 kHz, at 48 kHz: 20 samples of the input and one, odd, sum ``steps``."""
     at = np.arange(-REACH * steps, REACH * steps + 1) / steps
     response = _low_pass(at, 1.0, 2 * REACH, KAISER)
-    return response * (steps / response.sum())
+    scaled: NDArray[np.float64] = response * (steps / response.sum())
+    return scaled
 
 
 def _bands(steps: int) -> dict[str, NDArray[np.float64]]:
     """Weights of the bins at 48 kHz in the bands below and above them, and shares of the upper band's gain."""
     bins = CENTRES[-1]
     fall, rise, blend = np.zeros((3, bins))
-    for low, high in zip(CENTRES[:-1], CENTRES[1:], strict=True):
+    for low, high in pairwise(CENTRES.tolist()):
         share = np.arange(high - low) / (high - low)
         fall[low:high], rise[low:high], blend[low:high] = 1 - share, share, share
     if steps > 1:
@@ -94,7 +98,7 @@ def _bands(steps: int) -> dict[str, NDArray[np.float64]]:
 def _high_pass(steps: int) -> tuple[NDArray[np.float64], float]:
     """Poles, as a polynomial, and gain of the high-pass at a lower rate: poles matched, the gain equal at 1 kHz."""
     full = np.array([1.0, *HIGH_PASS])
-    poles = np.poly(np.roots(full) ** steps).real
+    poles: NDArray[np.float64] = np.poly(np.roots(full) ** steps).real.astype(np.float64)
 
     def response(polynomial: NDArray[np.float64], rate_hz: int) -> float:
         z = np.exp(-2j * np.pi * 1000 / rate_hz)
@@ -133,7 +137,7 @@ def _to_24k(steps: int) -> tuple[NDArray[np.int32], NDArray[np.float64], int]:
     middle = len(full) // 2
     at = np.rint((time[:, None] - (base[:, None] + np.arange(taps))) * steps).astype(int)
     weights = full[middle + at]
-    if stride == 2:
+    if stride > 1:  # the even ones first
         weights = np.concatenate([weights[:, ::2], weights[:, 1::2]], axis=1)
     return base, weights, stride
 

@@ -355,11 +355,11 @@ def test_the_table_of_measure_has_a_row_a_channel(calls: Path) -> None:
     assert len(rows) == 2
 
 
-def _reports(recording: Path) -> Outcome:
+def _reports(recording: Path, **_: object) -> Outcome:
     return Outcome(recording, report={"by": os.getpid()})
 
 
-def _dies(recording: Path) -> Outcome:
+def _dies(recording: Path, **_: object) -> Outcome:
     os.kill(os.getpid(), signal.SIGKILL)
     return Outcome(recording)
 
@@ -420,6 +420,8 @@ def start() -> Iterator[Start]:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            # Whoever runs the tests in the background of a shell has it ignored, and so would we.
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
         )
         started.append(process)
         _until(lambda: any(out.glob(".clearcall-*/0")) or process.poll() is not None, "it is at work")
