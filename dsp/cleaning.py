@@ -38,7 +38,7 @@ def clean(
 ) -> CleanReport:
     """Clean a recording into files in ``out_dir``: ``<rendition>.<ext>``, or ``<rendition>-<channel>.<ext>``.
 
-    Works block by block: a recording of any length takes the same memory, and room for some 6 bytes a sample in
+    Works block by block, in memory that hardly grows with the recording, and with room for some 6 bytes a sample in
     ``out_dir`` meanwhile.
 
     Parameters
