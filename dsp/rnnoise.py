@@ -7,15 +7,16 @@ import weakref
 from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dsp.audio import Samples
 from dsp.native import library
 from dsp.rnnoise_model import RnNoiseUnavailable, model
-from dsp.rnnoise_rates import AtAnotherRate
-from dsp.rnnoise_tables import NATIVE_RATES_HZ, tables
+from dsp.rnnoise_rates import at_rate
+from dsp.rnnoise_tables import BANDS, FULL_RATE_HZ, NATIVE_RATES_HZ, tables
 from dsp.streams import Filter
 
-__all__ = ["LEVELS", "RnNoise", "RnNoiseUnavailable", "levels"]
+__all__ = ["LEVELS", "RnNoise", "RnNoiseUnavailable", "band_gains", "levels"]
 
 FRAMES = 32
 """Frames of 10 ms that the kernels take at once; what comes out is this many and two more behind."""
@@ -42,6 +43,7 @@ def _kernels() -> ctypes.CDLL:
         ctypes.c_void_p,
         ctypes.c_size_t,
     )
+    kernels.cc_rnnoise_gains.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
     kernels.cc_rnnoise_has.argtypes = (ctypes.c_int,)
     return kernels
 
@@ -93,6 +95,13 @@ class _Native:
             self._room[self._filled :] = 0
             done.append(self._run())
         return self._joined(done)
+
+    def network(self) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """Of the last frames that the kernels took of the first channel: which were not silent, and their gains."""
+        gains = np.empty((FRAMES, BANDS), np.float32)
+        active = np.empty(FRAMES, np.bool_)
+        count = self._kernels.cc_rnnoise_gains(self._stream, 0, gains.ctypes.data, active.ctypes.data)
+        return active, gains[:count]
 
     def _run(self) -> Samples:
         out = np.empty_like(self._room)
@@ -148,13 +157,10 @@ class RnNoise:
         pitch_filter: bool = False,
         level: str | None = None,
     ) -> None:
-        if not (
-            NATIVE_RATES_HZ[0] <= sample_rate_hz <= NATIVE_RATES_HZ[-1]
-            and 1 <= channels <= CHANNELS
-            and 0 <= mix <= 1
-        ):
+        lowest_hz = NATIVE_RATES_HZ[0]
+        if not (lowest_hz <= sample_rate_hz <= FULL_RATE_HZ and 1 <= channels <= CHANNELS and 0 <= mix <= 1):
             raise ValueError(
-                f"sample_rate_hz must be 8000 to 48000, channels 1 to {CHANNELS} and mix 0 to 1, "
+                f"sample_rate_hz must be {lowest_hz} to {FULL_RATE_HZ}, channels 1 to {CHANNELS} and mix 0 to 1, "
                 f"not {sample_rate_hz}, {channels} and {mix}"
             )
         if level is not None and level not in levels():
@@ -165,7 +171,7 @@ class RnNoise:
         else:
             inner_hz = next(rate for rate in NATIVE_RATES_HZ if rate >= sample_rate_hz)
             inner = _Native(inner_hz, channels, 0.0, level, pitch_filter=pitch_filter)
-            self._filter = AtAnotherRate(inner, sample_rate_hz, inner_hz, channels, mix)
+            self._filter = at_rate(inner, sample_rate_hz, inner_hz, channels, mix)
 
     def push(self, block: Samples) -> Samples:
         """Take the next frames, shape (frames, channels); give those that are done, up to 0.7 s later."""
@@ -174,3 +180,36 @@ class RnNoise:
     def finish(self) -> Samples:
         """Give the frames that were held back."""
         return self._filter.finish()
+
+
+def band_gains(
+    channel: Samples, sample_rate_hz: int, *, level: str | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Give what the network says of one channel, to compare it with the library's.
+
+    Parameters
+    ----------
+    channel
+        Shape (samples,).
+    sample_rate_hz
+        8000, 16000 or 48000.
+
+    Returns
+    -------
+    tuple
+        Gains before smoothing, shape (frames of 10 ms, 32 bands), 1 where the network is not asked; and whether it is,
+        shape (frames,): it is not where there is silence.
+    """
+    hop = sample_rate_hz // 100
+    through = _Native(sample_rate_hz, 1, 0.0, level, pitch_filter=False)
+    frames = len(channel) // hop
+    calls = -(-(frames + 1) // FRAMES)  # the kernels are a frame behind
+    padded = np.pad(channel, (0, max(0, calls * FRAMES * hop - len(channel))))
+    gains = np.ones((calls * FRAMES, BANDS), np.float32)
+    asked = np.zeros(calls * FRAMES, np.bool_)
+    for start in range(0, calls * FRAMES, FRAMES):
+        through.push(padded[start * hop : (start + FRAMES) * hop, None])
+        span = slice(start, start + FRAMES)
+        asked[span], found = through.network()
+        gains[span][asked[span]] = found
+    return gains[1 : frames + 1], asked[1 : frames + 1]

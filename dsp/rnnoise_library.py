@@ -1,4 +1,4 @@
-"""The wheel's own RNNoise, frame by frame at 48 kHz: what `dsp.rnnoise` agrees with, and 15 times slower."""
+"""The wheel's own RNNoise, frame by frame at 48 kHz: what `dsp.rnnoise` agrees with, and many times slower."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from dsp.audio import Samples
 from dsp.rnnoise_model import library_path
-from dsp.rnnoise_rates import AtAnotherRate
+from dsp.rnnoise_rates import AtAnotherRate, Decimator, Interpolator, at_rate
+from dsp.rnnoise_tables import FULL_RATE_HZ, NATIVE_RATES_HZ
 from dsp.streams import Filter
 
-FULL_RATE_HZ = 48000
 FRAME = 480
 DELAY = 2 * FRAME
 """By which RNNoise 0.2 is late: its windows overlap by half, and its gains wait for the next frame."""
@@ -64,18 +64,15 @@ class _At48k:
         done = self._denoised(waiting[:whole].T)[self._behind :][: len(self._original)]
         self._behind -= min(self._behind, whole)
         original, self._original = self._original[: len(done)], self._original[len(done) :]
-        mixed: Samples = ((np.float32(1) - self._mix) * done + self._mix * original).astype(
-            np.float32, copy=False
-        )
-        return mixed
+        return (np.float32(1) - self._mix) * done + self._mix * original
 
     def _denoised(self, audio: NDArray[np.float32]) -> Samples:
-        frames = np.ascontiguousarray(audio * SCALE)
+        frames: NDArray[np.float32] = np.ascontiguousarray(audio * SCALE, dtype=np.float32)
         for state, channel in zip(self._states, frames, strict=True):
             for start in range(0, len(channel), FRAME):
                 at = channel[start:].ctypes.data
                 self._library.rnnoise_process_frame(state, at, at)
-        denoised: Samples = (frames.T / SCALE).astype(np.float32, copy=False)
+        denoised: Samples = (frames / SCALE).T
         return denoised
 
 
@@ -92,8 +89,14 @@ class LibraryRnNoise:
         self._filter: Filter
         if sample_rate_hz == FULL_RATE_HZ:
             self._filter = _At48k(channels, mix)
+        elif sample_rate_hz in NATIVE_RATES_HZ:
+            there, back = Interpolator(sample_rate_hz, channels), Decimator(sample_rate_hz, channels)
+            piece = sample_rate_hz // 10
+            self._filter = AtAnotherRate(
+                _At48k(channels, 0.0), there, back, piece=piece, channels=channels, mix=mix
+            )
         else:
-            self._filter = AtAnotherRate(_At48k(channels, 0.0), sample_rate_hz, FULL_RATE_HZ, channels, mix)
+            self._filter = at_rate(_At48k(channels, 0.0), sample_rate_hz, FULL_RATE_HZ, channels, mix)
 
     def push(self, block: Samples) -> Samples:
         """Take the next frames, shape (frames, channels); give those that are done."""

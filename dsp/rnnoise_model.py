@@ -164,7 +164,8 @@ def _layer(arrays: dict[str, NDArray[Any]], name: str, place: _Place) -> Layer:
     matrix = dense(arrays, name)
     packed = matrix.reshape(len(matrix) // BLOCK, BLOCK, UNITS // 4, 4).transpose(0, 2, 1, 3)
     start = -127 * matrix.sum(axis=1, dtype=np.int32)
-    return Layer(*map(place.put, (packed, start, arrays[f"{name}_scale"], arrays[f"{name}_bias"])))
+    parts: tuple[NDArray[Any], ...] = (packed, start, arrays[f"{name}_scale"], arrays[f"{name}_bias"])
+    return Layer(*map(place.put, parts))
 
 
 def _halved(arrays: dict[str, NDArray[Any]], gru: str) -> dict[str, NDArray[Any]]:
@@ -207,7 +208,8 @@ def _wide_layer(
 ) -> WideLayer:
     inputs, outputs = weights.shape
     packed = weights.reshape(inputs // 2, 2, outputs // 32, 32).transpose(2, 0, 3, 1)
-    return WideLayer(place.put(packed), place.put(scale.astype(np.float32)), place.put(bias))
+    parts: tuple[NDArray[Any], ...] = (packed, scale.astype(np.float32), bias)
+    return WideLayer(*map(place.put, parts))
 
 
 def build(arrays: dict[str, NDArray[Any]]) -> Model:

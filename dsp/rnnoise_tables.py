@@ -8,8 +8,8 @@ resampler weighs the bins, those of its images too.
 from __future__ import annotations
 
 import ctypes
+import itertools
 from functools import cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,10 @@ NATIVE_RATES_HZ = (8000, 16000, 48000)
 FULL_RATE_HZ = 48000
 BANDS = 32
 CENTRES = np.array(
-    (
+    [
         *(0, 2, 4, 6, 8, 10, 12, 15, 18, 21, 24, 28, 32, 36, 41, 47, 53, 60, 68, 77, 87, 98, 110, 124, 140),
         *(157, 176, 198, 223, 251, 282, 317, 356, 400),
-    )
+    ]
 )
 """Bins of 50 Hz where bands have their centres, with one more on either side (RNNoise 0.2, ``eband20ms``)."""
 REACH = 10
@@ -58,6 +58,9 @@ class Tables(ctypes.Structure):
         ("taps", ctypes.c_int32),
         ("base", ctypes.c_void_p),
         ("to_24k", ctypes.c_void_p),
+        ("edge_base", ctypes.c_int32),
+        ("edge_taps", ctypes.c_int32),
+        ("edge", ctypes.c_void_p),
         ("steps", ctypes.c_int32),
         ("turns", ctypes.c_void_p),
         ("dct", ctypes.c_void_p),
@@ -83,7 +86,7 @@ def _bands(steps: int) -> dict[str, NDArray[np.float64]]:
     """Weights of the bins at 48 kHz in the bands below and above them, and shares of the upper band's gain."""
     bins = CENTRES[-1]
     fall, rise, blend = np.zeros((3, bins))
-    for low, high in pairwise(CENTRES.tolist()):
+    for low, high in itertools.pairwise(CENTRES):
         share = np.arange(high - low) / (high - low)
         fall[low:high], rise[low:high], blend[low:high] = 1 - share, share, share
     if steps > 1:
@@ -114,8 +117,6 @@ def _undo(bins: int) -> NDArray[np.float64]:
     """
     z = np.exp(-2j * np.pi * 50 * np.arange(1, bins) / FULL_RATE_HZ)
     inverse = np.polyval([HIGH_PASS[1], HIGH_PASS[0], 1.0], z) / (1 - z) ** 2
-    # Half the rate has no phase; what one frame had of it there would be heard in the frame beside it.
-    inverse[-1] = abs(inverse[-1])
     return np.array([[0.0, 0.0], *zip(inverse.real, inverse.imag, strict=True)])
 
 
@@ -137,9 +138,19 @@ def _to_24k(steps: int) -> tuple[NDArray[np.int32], NDArray[np.float64], int]:
     middle = len(full) // 2
     at = np.rint((time[:, None] - (base[:, None] + np.arange(taps))) * steps).astype(int)
     weights = full[middle + at]
-    if stride > 1:  # the even ones first
+    if stride > 1:  # even and odd samples lie apart
         weights = np.concatenate([weights[:, ::2], weights[:, 1::2]], axis=1)
     return base, weights, stride
+
+
+def _edge(steps: int) -> tuple[int, NDArray[np.float64]]:
+    """First sample and weights of a quarter of the signal at 48 kHz, one sample there before a sample of the input."""
+    if steps == 1:
+        return -1, np.array([0.25])
+    base = -REACH - 1
+    at = -1 - steps * (base + np.arange(2 * REACH + 2))
+    full = np.pad(kernel(steps), 2 * steps)
+    return base, 0.25 * full[len(full) // 2 + at]
 
 
 def _turns(steps: int) -> NDArray[np.float64]:
@@ -166,7 +177,9 @@ def tables(sample_rate_hz: int) -> Tables:
     poles, gain = _high_pass(steps)
     turn = 2 * np.pi * np.arange(length) / length
     radix = {160: (5, 4, 4, 2), 320: (5, 4, 4, 4), 960: (3, 5, 4, 4, 4)}[length]
+    edge_base, edge = _edge(steps)
     arrays: dict[str, NDArray[Any]] = {
+        "edge": edge,
         **_bands(steps),
         "undo": _undo(bins),
         "twiddle": np.stack([np.cos(turn), -np.sin(turn)], axis=1),
@@ -177,6 +190,7 @@ def tables(sample_rate_hz: int) -> Tables:
         "dct": _cosines(),
     }
     made = Tables(hop=length // 2, bins=bins, stages=len(radix), gain=gain, stride=stride, steps=steps)
+    made.edge_base, made.edge_taps = edge_base, len(edge)
     made.phases, made.taps = to_24k.shape
     made.radix[: len(radix)] = radix
     made.pole[:] = poles.tolist()

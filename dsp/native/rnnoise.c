@@ -12,18 +12,29 @@ rn_run cc_rnnoise_run_plain;
 rn_run cc_rnnoise_run_avx2, cc_rnnoise_run_avx_vnni, cc_rnnoise_run_avx512;
 #endif
 
-/* Whether this processor has what a level needs. */
+#if defined(__x86_64__)
+/* Which kinds of registers the system saves when it changes tasks: bits of XCR0. */
+static unsigned rn_saved(void) {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c >> 27 & 1)) return 0;
+    __asm__ volatile("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
+    return a;
+}
+#endif
+
+/* Whether this processor has what a level needs. Asked of the processor itself: what zig brings for
+ * __builtin_cpu_supports says no to everything. */
 int cc_rnnoise_has(int level) {
     if (level == RN_PLAIN) return 1;
 #if defined(__x86_64__)
-    unsigned a = 0, b = 0, c = 0, d = 0;
-    __builtin_cpu_init();
-    if (!__builtin_cpu_supports("avx2")) return 0;
+    enum { AVX_SAVED = 0x6, AVX512_SAVED = 0xe6 };
+    const unsigned avx2 = 1u << 5, avx512_f_dq_bw_vl = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31, avx512_vnni = 1u << 11;
+    unsigned a = 0, b = 0, c = 0, d = 0, a1 = 0, b1 = 0, c1 = 0;
+    if ((rn_saved() & AVX_SAVED) != AVX_SAVED || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & avx2)) return 0;
     if (level == RN_AVX2) return 1;
-    if (level == RN_AVX_VNNI) return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
-    return level == RN_AVX512 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512vnni");
+    if (level == RN_AVX_VNNI) return a >= 1 && __get_cpuid_count(7, 1, &a1, &b1, &c1, &d) && (a1 >> 4 & 1);
+    return level == RN_AVX512 && (rn_saved() & AVX512_SAVED) == AVX512_SAVED &&
+           (b & avx512_f_dq_bw_vl) == avx512_f_dq_bw_vl && (c & avx512_vnni);
 #else
     return 0;
 #endif

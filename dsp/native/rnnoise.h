@@ -86,6 +86,9 @@ typedef struct {
     int32_t taps;
     const int32_t *base;    /* first input sample of each phase, from the one at the same time */
     const float *to_24k;    /* (phases, taps) */
+    int32_t edge_base;      /* first input sample, from the first of the pitch search's on, and ... */
+    int32_t edge_taps;
+    const float *edge;      /* ... weights of what its first sample at 24 kHz has from before it */
     int32_t steps;          /* samples at 48 kHz for one of the input */
     const float *turns;     /* (steps, bins at 48 kHz, 2): what a delay of -step samples at 48 kHz does to a bin */
     const float *dct;       /* (32, 32): [output][input] */

@@ -79,7 +79,12 @@ static void rn_analyse(const rn_tables *t, rn_channel *one, float *spectrum, flo
     const size_t room = (size_t)2 * t->hop * RN_LANES;
     float *re = scratch, *im = re + room, *spare_re = im + room, *spare_im = spare_re + room;
     one->count = 0;
-    for (int f = 0; f < RN_FRAMES; f++) one->periods[f] = rn_period(one->half_rate + f * RN_NEW, one);
+    for (int f = 0; f < RN_FRAMES; f++) {
+        const float *first = one->filtered + (f + 4) * t->hop - 2 * RN_LENGTH / t->steps + t->edge_base;
+        float edge = 0.0f;
+        for (int i = 0; i < t->edge_taps; i++) edge += first[i] * t->edge[i];
+        one->periods[f] = rn_period(one->half_rate + f * RN_NEW, edge, one);
+    }
     for (int group = 0; group < RN_FRAMES / RN_LANES; group++) {
         rn_vec energy[RN_BANDS + 2][3];
         float features[RN_FEATURES][RN_LANES] __attribute__((aligned(32)));
@@ -129,11 +134,12 @@ static void rn_smooth(rn_channel *one, float plain[RN_FRAMES][RN_BANDS], float s
 /* The frames of the call before, whose gains are all known now. */
 static void rn_synthesise(const rn_stream *stream, rn_channel *one, const float *spectrum, const float *bands, float *out) {
     const rn_tables *t = stream->tables;
-    const size_t room = (size_t)2 * t->bins * RN_LANES; /* of a spectrum too: a bin more than half the samples */
+    const size_t room = (size_t)2 * t->hop * RN_LANES;
     const float *from[2];
     float *re = stream->scratch, *im = re + room, *spare_re = im + room, *spare_im = spare_re + room;
     for (int group = 0; group < RN_FRAMES / RN_LANES; group += 2) {
-        rn_inverse(t, stream->pitch_filter, spectrum, bands, one->gains, group, &re, &im, &spare_re, &spare_im);
+        rn_inverse(t, stream->pitch_filter, spectrum, bands, one->gains, group, &re, &im, &spare_re, &spare_im,
+                   stream->scratch + 4 * room);
         from[0] = re;
         from[1] = im;
         for (int f = 0; f < 2 * RN_LANES; f++) {

@@ -51,12 +51,14 @@ static void rn_predict(const float *ac, float *lpc) {
     }
 }
 
-/* Flattens the spectrum: the prediction, drawn in by 0.9 a sample, and a zero at -0.8. */
-static void rn_whiten(const float *x, rn_pitch *p) {
+/* Flattens the spectrum: the prediction, drawn in by 0.9 a sample, and a zero at -0.8. RNNoise's signal begins with a step,
+ * for its first sample at 24 kHz lacks the `edge` that it would have from the sample before. */
+static void rn_whiten(const float *x, float edge, rn_pitch *p) {
     float ac[5], lpc[4], taps[5], widen = 1.0f;
     float *padded = p->square; /* free until the squares are taken: x after eight zeros */
     memset(padded, 0, 8 * sizeof(float));
     memcpy(padded + 8, x, RN_LENGTH * sizeof(float));
+    padded[8] -= edge;
     for (int k = 0; k < 5; k++) ac[k] = rn_dot(padded + 8, padded + 8 - k, RN_LENGTH);
     ac[0] *= 1.0001f; /* a floor of -40 dB */
     for (int k = 1; k < 5; k++) ac[k] -= ac[k] * (0.008f * (float)k) * (0.008f * (float)k);
@@ -169,10 +171,10 @@ static float rn_threshold(int period, int k, int whole, int last, float last_gai
 }
 
 /* The period at 48 kHz and how periodic the frame is, from the newest RN_LENGTH samples at 24 kHz. */
-static int rn_period(const float *signal, rn_channel *state) {
+static int rn_period(const float *signal, float edge, rn_channel *state) {
     static const int checks[16] = {0, 0, 3, 2, 3, 2, 5, 2, 3, 2, 3, 2, 5, 2, 3, 2};
     rn_pitch p;
-    rn_whiten(signal, &p);
+    rn_whiten(signal, edge, &p);
     const float *x = p.white + RN_PAST_24K;
     int whole = (RN_PERIOD_MAX - rn_search(&p)) / 2, last = state->last_period / 2;
     if (whole >= RN_PAST_24K) whole = RN_PAST_24K - 1;

@@ -280,14 +280,15 @@ static void rn_plain(const rn_tables *t, const float *spectrum, rn_vec (*x)[2], 
 }
 
 /* Frames of two groups of lanes from their spectra and gains: the windowed signal of the first as real part, that of the
- * second as imaginary part of one inverse transform. What the high-pass did to phases is undone. */
+ * second as imaginary part of one inverse transform. What the high-pass did to phases is undone. `room` is for 4 * bins
+ * vectors. */
 static void rn_inverse(const rn_tables *t, int pitch_filter, const float *spectrum, const float *bands,
                        float (*gains)[RN_FRAMES + 1][RN_BANDS], int group, float **re, float **im, float **spare_re,
-                       float **spare_im) {
+                       float **spare_im, float *room) {
     const int around = 2 * t->hop;
     float smooth[2][RN_BANDS][RN_LANES] __attribute__((aligned(32)));
     float norm[2][RN_BANDS][RN_LANES] __attribute__((aligned(32)));
-    rn_vec(*x)[2] = (rn_vec(*)[2]) * spare_re, (*y)[2] = (rn_vec(*)[2]) * spare_im;
+    rn_vec(*x)[2] = (rn_vec(*)[2])room, (*y)[2] = x + t->bins;
     for (int g = 0; g < 2; g++) {
         float raw[RN_BANDS][RN_LANES] __attribute__((aligned(32)));
         for (int b = 0; b < RN_BANDS; b++)
@@ -317,6 +318,8 @@ static void rn_inverse(const rn_tables *t, int pitch_filter, const float *spectr
                 part[g][0] = (at[0] * c - at[1] * s) * gain;
                 part[g][1] = (at[0] * s + at[1] * c) * gain;
             }
+            /* The last bin of a real signal is real: what is not would pass into the other group's frames. */
+            if (k == t->hop) part[0][1] = part[1][1] = (rn_vec){0};
             /* An inverse transform is a forward one with the parts exchanged on the way in and on the way out. */
             RN_AT(*im, k) = part[0][0] - part[1][1];
             RN_AT(*re, k) = part[0][1] + part[1][0];

@@ -202,7 +202,12 @@ async def test_a_server_that_was_left_over_is_ended_before_its_files_are_opened(
     async with EmbeddedStack(data):
         pass
     left_over = subprocess.Popen(  # noqa: S603
-        [sys.executable, "-c", "import time; time.sleep(60)", "-D", str(data / "postgres")]
+        # It heeds SIGINT, as Postgres does, also where the tests run in the background of a shell that has it ignored.
+        [
+            *(sys.executable, "-c"),
+            "import signal, time; signal.signal(signal.SIGINT, signal.SIG_DFL); time.sleep(60)",
+            *("-D", str(data / "postgres")),
+        ]
     )
     (data / "postgres" / "postmaster.pid").write_text(f"{left_over.pid}\n{data / 'postgres'}\n")
     async with EmbeddedStack(data) as stack:

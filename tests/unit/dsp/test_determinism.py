@@ -167,7 +167,7 @@ def _generated() -> Samples:
 GOLDEN = {
     "input": "f0bd821a0ba7414ccca456b211bed8ec17d1abddca3261d708956f2f9f8fa37a",
     "level": "b5757d7c767dd707acb02a62fd5551a0bffe5da77f295a7be1f69d75c96172d8",
-    "default": "49015f8bcf32342ef94a95a681778dce7ee548b082d53b4ec088778e9e34942f",
+    "default": "6085ed916a700f51fb35c83024b7011990b07db213d8c71cb6fe58b91e618827",
     "fast": "ea66b06c20f979cb3a330e7a0d84d77a9486ca66158822e36627bba9e040effd",
 }
 GOLDEN_OF_VERSION = 2
