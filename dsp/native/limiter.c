@@ -91,15 +91,27 @@ static inline __attribute__((always_inline)) int can_peak(const struct limiter *
     return any != 0;
 }
 
+/* Whether MANY frames are so low that no peak between them passes the threshold. */
+static inline __attribute__((always_inline)) int is_low(const struct limiter *l, size_t at) {
+    for (size_t c = 0; c < l->channels; c++)
+        if (in_reach(l->samples + c * l->capacity + BEFORE + at, MANY) * l->between.bound > l->threshold)
+            return 0;
+    return 1;
+}
+
 static inline __attribute__((always_inline)) void scan(struct limiter *l, size_t until) {
     for (size_t at = l->scanned; at < until; at += LANES) {
         if (!can_peak(l, at))
             continue;
+        if (until - at >= MANY && is_low(l, at)) {
+            at += MANY - LANES;
+            continue;
+        }
         size_t end = until - at < LANES ? until - at : LANES;
         float peaks[LANES] = {0};
         for (size_t c = 0; c < l->channels; c++) {
             const float *x = l->samples + c * l->capacity + BEFORE + at;
-            if (in_reach(x) * l->between.bound <= l->threshold)
+            if (in_reach(x, LANES) * l->between.bound <= l->threshold)
                 continue;
             lanes possible;
             bounds(&l->between, x, &possible);

@@ -5,7 +5,11 @@
  * greater. Reads x[-BEFORE] to x[frames + AFTER + LANES]. */
 EACH_CPU float cc_true_peak(const struct interpolator *with, const float *x, size_t frames, float most) {
     for (size_t at = 0; at < frames; at += LANES) {
-        if (in_reach(x + at) * with->bound <= most)
+        if (frames - at >= MANY && in_reach(x + at, MANY) * with->bound <= most) {
+            at += MANY - LANES;
+            continue;
+        }
+        if (in_reach(x + at, LANES) * with->bound <= most)
             continue;
         lanes possible;
         bounds(with, x + at, &possible);
